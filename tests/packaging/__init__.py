@@ -1,0 +1,1 @@
+"""What is shipped, and the commands that build, install and measure it."""

@@ -1,0 +1,116 @@
+"""
+The wheel: what is in it and what it says of itself.
+
+It is built from a copy of the tree as it looks after use, without a checkout's list of ignored
+files.  C{make wheel} goes on from here: sdist, isolated build, empty environment.
+"""
+
+from __future__ import annotations
+
+import shutil
+import sys
+import tempfile
+from email import message_from_string
+from email.message import Message
+from pathlib import Path
+from typing import ClassVar
+from zipfile import ZipFile
+
+from twisted.trial.unittest import SynchronousTestCase
+
+from tests.packaging.checkout import ROOT, pyproject, run
+
+
+class WheelTests(SynchronousTestCase):
+    """A wheel built from a used tree."""
+
+    names: ClassVar[set[str]]
+    metadata: ClassVar[Message]
+
+    @classmethod
+    def setUpClass(cls) -> None:
+        """Build it, once."""
+        tree = Path(tempfile.mkdtemp(prefix="wheel-"))
+        cls.addClassCleanup(shutil.rmtree, tree)
+        for directory in ("twisted", "twisted_socks5"):
+            shutil.copytree(ROOT / directory, tree / directory)
+        for file in ("pyproject.toml", "README.md", "LICENSE"):
+            shutil.copy(ROOT / file, tree)
+        for directory in ("twisted/plugins", "twisted_socks5"):
+            (tree / directory / "dropin.cache").write_bytes(b"of another machine")
+            (tree / directory / "__pycache__").mkdir(exist_ok=True)
+            (tree / directory / "__pycache__" / "x.cpython-310.pyc").write_bytes(b"old")
+        said = run(sys.executable, "-m", "hatchling", "build", "-t", "wheel", cwd=tree)
+        (wheel,) = (tree / "dist").glob("*.whl") if not said.returncode else [tree / said.stderr]
+        with ZipFile(wheel) as archive:
+            cls.names = set(archive.namelist())
+            (metadata,) = (name for name in cls.names if name.endswith(".dist-info/METADATA"))
+            cls.metadata = message_from_string(archive.read(metadata).decode())
+
+    def test_plugin(self) -> None:
+        """The plugin is there, where Twisted looks."""
+        self.assertIn("twisted/plugins/twisted_socks5_plugin.py", self.names)
+
+    def test_typed(self) -> None:
+        """Type checkers are told that the package is annotated."""
+        self.assertIn("twisted_socks5/py.typed", self.names)
+
+    def test_whole(self) -> None:
+        """Every module of the package is there."""
+        modules = {str(path.relative_to(ROOT)) for path in ROOT.glob("twisted_socks5/**/*.py")}
+        self.assertEqual(modules - self.names, set())
+
+    def test_nothingOfTheMachine(self) -> None:
+        """No cache that a run left in the tree is carried away."""
+        left = [name for name in self.names if "dropin.cache" in name or "__pycache__" in name]
+        self.assertEqual(left, [])
+
+    def test_nothingElse(self) -> None:
+        """There is the package, the one plugin and the description."""
+        ours = ("twisted_socks5/", "twisted_socks5-")
+        others = {name for name in self.names if not name.startswith(ours)}
+        self.assertEqual(others, {"twisted/plugins/twisted_socks5_plugin.py"})
+
+    def test_licence(self) -> None:
+        """The licence is named, and its text is there."""
+        self.assertEqual(self.metadata["License-Expression"], "MIT")
+        self.assertTrue(any(name.endswith("/licenses/LICENSE") for name in self.names))
+
+    def test_requirements(self) -> None:
+        """Python and Twisted are asked for, each from its oldest release."""
+        self.assertEqual(self.metadata["Requires-Python"], ">=3.10")
+        required = self.metadata.get_all("Requires-Dist", [])
+        self.assertTrue(any(line.startswith("twisted[tls]>=") for line in required), required)
+
+
+class BoundsTests(SynchronousTestCase):
+    """The oldest releases that are supported."""
+
+    def test_oldest(self) -> None:
+        """What C{make test-oldest} installs are the lower bounds that users are promised."""
+        bounds = set()
+        for line in pyproject()["project"]["dependencies"]:
+            name, _, bound = line.partition(";")[0].partition(">=")
+            bounds.add((name.partition("[")[0].strip(), bound.strip()))
+        pins = set()
+        for line in (ROOT / "tests" / "oldest.txt").read_text().splitlines():
+            if line and not line.startswith("#"):
+                name, _, pin = line.partition("==")
+                pins.add((name, pin))
+        promised = {(name, tuple(map(int, bound.split(".")))) for name, bound in bounds}
+        tested = {
+            (name, tuple(map(int, pin.split("."))[: 2 + pin.count(".")])) for name, pin in pins
+        }
+        self.assertEqual({name for name, _ in promised}, {name for name, _ in tested})
+        for name, bound in promised:
+            (pin,) = (pin for other, pin in tested if other == name)
+            self.assertEqual(pin[: len(bound)], bound, name)
+
+    def test_pythons(self) -> None:
+        """The oldest Python of the metadata is the one that ruff and mypy look at."""
+        settings = pyproject()
+        oldest = settings["project"]["requires-python"].removeprefix(">=")
+        self.assertEqual(settings["tool"]["mypy"]["python_version"], oldest)
+        self.assertEqual(
+            settings["tool"]["ruff"]["target-version"], f"py{oldest.replace('.', '')}"
+        )

@@ -1,0 +1,32 @@
+"""
+Who is it?  Authentication through L{twisted.cred}.
+
+An application brings a L{Portal<twisted.cred.portal.Portal>} of its own, or makes one::
+
+    checkUsable(checkers)
+    portal = Portal(SOCKS5Realm(), combine(checkers))
+
+and gives it to the server, which asks an L{Authenticator} for each session.  The METHODs that
+are offered to clients are those whose credentials the portal can check: username/password
+(RFC 1929) and none.
+"""
+
+from __future__ import annotations
+
+from twisted_socks5.auth.authenticator import Authenticator
+from twisted_socks5.auth.checkers import CheckerChain, combine
+from twisted_socks5.auth.credentials import OctetCredentials
+from twisted_socks5.auth.methods import methodsFor
+from twisted_socks5.auth.preflight import checkUsable
+from twisted_socks5.auth.realm import SOCKS5Realm, User
+
+__all__ = [
+    "Authenticator",
+    "CheckerChain",
+    "OctetCredentials",
+    "SOCKS5Realm",
+    "User",
+    "checkUsable",
+    "combine",
+    "methodsFor",
+]

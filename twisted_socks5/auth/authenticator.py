@@ -1,0 +1,133 @@
+"""
+Who is it?  A session's one way to its portal.
+
+From here a login ends in one of two ways: an avatar with a logout that cannot fail and happens
+at most once, or an L{UnauthorizedLogin} that tells nothing it should not.  A session that ends
+first cancels its login, and owes nothing: an avatar that still arrives is logged out here.
+
+Knows METHODs and portals, and no octets of the wire.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from twisted.cred.error import UnauthorizedLogin
+from twisted.internet.defer import Deferred, maybeDeferred
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+from twisted.python.reflect import qual
+
+from twisted_socks5.auth.methods import methodsFor, select
+from twisted_socks5.auth.refusals import clientName, explain, withoutSecrets
+from twisted_socks5.interfaces import ISOCKS5Avatar
+
+if TYPE_CHECKING:
+    from twisted.cred.credentials import ICredentials
+    from twisted.cred.portal import Portal
+
+    from twisted_socks5.wire.constants import Method
+
+    _Admission = tuple[ISOCKS5Avatar, Callable[[], None]]
+
+_log = Logger()
+
+
+class Authenticator:
+    """
+    Asks a portal who a client is; one serves all sessions.
+
+    @ivar portal: who knows.  Its checkers may change while the server runs.
+    """
+
+    def __init__(self, portal: Portal) -> None:
+        self.portal = portal
+
+    @property
+    def methods(self) -> tuple[Method, ...]:
+        """The METHODs that the portal can check now, in order of preference."""
+        return methodsFor(self.portal)
+
+    def select(self, offered: bytes) -> Method:
+        """
+        Choose the METHOD of a session (RFC 1928, section 3).
+
+        @param offered: the greeting's METHODS, an octet each.
+        @return: the one preferred among those that can be checked, or C{NO_ACCEPTABLE_METHODS}.
+        """
+        return select(self.methods, offered)
+
+    def login(self, credentials: ICredentials, mind: object = None) -> Deferred[_Admission]:
+        """
+        Let the portal decide who a client is.
+
+        @param credentials: an L{OctetCredentials<twisted_socks5.auth.OctetCredentials>} or, for
+            method "none", an L{Anonymous<twisted.cred.credentials.Anonymous>}.
+        @param mind: whatever the realm may want to know of the session.
+        @return: fires with the avatar and its logout, to be called when the session ends; a
+            second call does nothing, and what goes wrong in it is logged.  Fails with
+            L{UnauthorizedLogin} and nothing else, its text the reason for the log, perhaps
+            empty; what should not have happened is in the log already.  Or cancel it, when the
+            session ends before: it fails with L{CancelledError
+            <twisted.internet.defer.CancelledError>}, and what the portal still answers is undone.
+        """
+        visit = _Visit(clientName(credentials))
+        # The portal's own Deferred is never cancelled.  Its realm may be at work already, and an
+        # avatar whose Deferred was cancelled would be lost on its way, and never logged out.
+        asked = maybeDeferred(self.portal.login, credentials, mind, ISOCKS5Avatar)
+        asked.addCallback(visit.admitted).addErrback(visit.refused, self.portal, credentials)
+        return visit.answer
+
+
+class _Visit:
+    """
+    One login and, where it succeeds, its logout.
+
+    It does not keep the credentials: a password has no business in memory once it was checked.
+    """
+
+    def __init__(self, client: str) -> None:
+        self.answer: Deferred[_Admission] = Deferred(self._abandon)
+        self._client = client
+        self._abandoned = False
+        self._logout: Callable[[], object] | None = None
+
+    def admitted(self, result: object) -> None:
+        """The portal lets the client in, unless its realm's word is not good."""
+        avatar, self._logout = _understood(result)
+        if not ISOCKS5Avatar.providedBy(avatar):
+            self.leave()
+            raise TypeError(f"a {qual(type(avatar))} is no ISOCKS5Avatar")
+        if self._abandoned:
+            self.leave()
+        else:
+            self.answer.callback((avatar, self.leave))
+
+    def refused(self, failure: Failure, portal: Portal, credentials: ICredentials) -> None:
+        """The portal does not let the client in, for whatever reason."""
+        reason = explain(failure, portal, credentials)
+        if not self._abandoned:
+            # A new failure: the portal's has frames, and in them what the client sent.
+            self.answer.errback(Failure(UnauthorizedLogin(reason)))
+
+    def leave(self) -> None:
+        """The avatar's logout, as its session gets it."""
+        logout, self._logout = self._logout, None
+        if logout is not None:
+            maybeDeferred(logout).addErrback(self._stuck)
+
+    def _abandon(self, answer: object) -> None:
+        self._abandoned = True
+
+    def _stuck(self, failure: Failure) -> None:
+        # A realm is never shown the credentials, so there is nothing to look for in the text.
+        _log.failure("The logout of {client} failed", withoutSecrets(failure), client=self._client)
+
+
+def _understood(result: Any) -> tuple[Any, Callable[[], object]]:
+    """Take apart what L{IRealm.requestAvatar<twisted.cred.portal.IRealm>} is to return."""
+    _interface, avatar, logout = result
+    if not callable(logout):
+        raise TypeError(f"a {qual(type(logout))} is no logout")
+    return avatar, logout

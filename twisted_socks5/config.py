@@ -1,0 +1,92 @@
+"""
+A server's settings, validated once.
+
+Plain values with defaults fit for the open internet.  Where they come from (options, an
+application's own code) is not known here.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+from math import isfinite
+
+from twisted_socks5.errors import ConfigurationError
+from twisted_socks5.interfaces import IPAddress
+
+#: Within so many seconds a failed request's connection must be closed (RFC 1928, section 6).
+MAX_LINGER = 10.0
+
+_NEVER_FOR_EVER = {
+    "association_timeout",
+    "bind_timeout",
+    "dial_timeout",
+    "linger_timeout",
+    "lookup_timeout",
+}
+
+
+@dataclass(frozen=True)
+class Settings:
+    """
+    The deadlines and limits of a server.
+
+    All times are in seconds.  Where it says so, 0 means for ever; a limit of 0 is no limit.
+
+    @ivar negotiation_timeout: from the connection to the complete request, authentication
+        included; 0 is for ever.
+    @ivar lookup_timeout: for a name to be resolved.
+    @ivar dial_timeout: for a target to answer, over all its addresses.
+    @ivar idle_timeout: how long nothing may move on a relay.  Longer than the 2 h 4 min that
+        RFC 5382 asks of a NAT, so that the proxy is never the first to forget a connection.
+        0 is for ever.
+    @ivar half_closed_timeout: the same for a relay one side of which has sent its FIN;
+        0 is for ever.
+    @ivar linger_timeout: how long a refused client may take to hear its refusal; at most the
+        10 s of RFC 1928, section 6.
+    @ivar max_connections: sessions at a time.
+    @ivar max_connections_per_client: sessions at a time of one address (an IPv6 client's /64).
+    @ivar bind_timeout: how long a BIND may wait for its peer.
+    @ivar association_timeout: how long no datagram may pass an association; RFC 4787 asks for
+        at least 2 min of a NAT and recommends 5.
+    @ivar advertised: the addresses, at most one of each family, that replies to BIND and UDP
+        ASSOCIATE name instead of the proxy's own: those it is reached by behind a NAT.
+    @ivar bind_ports: the ports that BIND listens on; L{None} leaves the choice to the system.
+    @ivar udp_ports: the same for the ports that clients send their datagrams to.
+
+    @raise ConfigurationError: a value is out of range.
+    """
+
+    negotiation_timeout: float = 20.0
+    lookup_timeout: float = 10.0
+    dial_timeout: float = 20.0
+    idle_timeout: float = 7500.0
+    half_closed_timeout: float = 600.0
+    linger_timeout: float = 5.0
+    max_connections: int = 16384
+    max_connections_per_client: int = 4096
+    bind_timeout: float = 300.0
+    association_timeout: float = 300.0
+    advertised: tuple[IPAddress, ...] = ()
+    bind_ports: range | None = None
+    udp_ports: range | None = None
+
+    def __post_init__(self) -> None:
+        for field in fields(self):
+            value = getattr(self, field.name)
+            if not isinstance(value, (int, float)):
+                continue
+            words = field.name.replace("_", " ")
+            if not (isfinite(value) and value >= 0):
+                raise ConfigurationError(f"the {words} must be 0 or more, not {value}")
+            if value == 0 and field.name in _NEVER_FOR_EVER:
+                raise ConfigurationError(f"the {words} must be more than 0")
+        if self.linger_timeout > MAX_LINGER:
+            raise ConfigurationError(
+                f"the linger timeout must be at most {MAX_LINGER:g} s (RFC 1928, section 6), "
+                f"not {self.linger_timeout:g}"
+            )
+        if len({address.version for address in self.advertised}) < len(self.advertised):
+            raise ConfigurationError("only one address of each family can be advertised")
+        for ports in (self.bind_ports, self.udp_ports):
+            if ports is not None and not (ports and 1 <= ports[0] <= ports[-1] <= 65535):
+                raise ConfigurationError("a range of ports must lie within 1 to 65535")

@@ -1,0 +1,346 @@
+"""
+The portable TCP relay: what comes in on one leg goes out on the other.
+
+A relay joins two L{Leg}s, the client's and the target's.  Each direction ends by itself: a FIN
+from one side becomes a FIN to the other once everything before it is flushed, while the
+opposite direction goes on.  The relay is over when both directions have ended.
+
+A stream that breaks must not look like one that ended.  So a reset on one leg resets the other,
+after what was received before it has been passed on; only where the reset leg had already sent
+its FIN, and the other side therefore has everything, is the other leg closed in peace.
+
+A leg that is written to faster than it drains pauses the reading of the other one, so a relay
+holds one transport buffer a direction at the most, whatever the peers do.
+
+Any transport will do: those that know no half-close (TLS, L{ProtocolWrapper}s) end as a whole,
+after flushing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Protocol
+
+from twisted.internet.address import UNIXAddress
+from twisted.internet.error import ConnectionDone
+from twisted.internet.interfaces import (
+    IAddress,
+    IHalfCloseableDescriptor,
+    IHalfCloseableProtocol,
+    IProtocol,
+    IPullProducer,
+    IPushProducer,
+    ITCPTransport,
+)
+from twisted.protocols.policies import ProtocolWrapper
+from zope.interface import implementer
+
+if TYPE_CHECKING:
+    from twisted.internet.interfaces import IProducer
+    from twisted.python.failure import Failure
+
+
+class StreamTransport(Protocol):
+    """What a relay asks of a transport; L{ITCPTransport} and its push producer in one."""
+
+    def write(self, data: bytes) -> None:
+        """Send these octets, some time."""
+
+    def writeSequence(self, data: list[bytes]) -> None:
+        """Send these octets, some time."""
+
+    def registerProducer(self, producer: IProducer, streaming: bool) -> None:
+        """Tell the producer when to pause."""
+
+    def unregisterProducer(self) -> None:
+        """Nobody is told any more."""
+
+    def pauseProducing(self) -> None:
+        """Stop reading."""
+
+    def resumeProducing(self) -> None:
+        """Read again."""
+
+    def loseWriteConnection(self) -> None:
+        """Flush, then send a FIN."""
+
+    def loseConnection(self) -> None:
+        """Flush, then close."""
+
+    def abortConnection(self) -> None:
+        """Close at once, with a reset."""
+
+    def getHost(self) -> IAddress:
+        """Our end's address."""
+
+    def getPeer(self) -> IAddress:
+        """The other end's address."""
+
+
+def knowsHalfClose(transport: object) -> bool:
+    """
+    Tell whether one direction of a transport can be ended without the other.
+
+    What a transport says it provides is not enough: TLS and other wrappers claim all that the
+    transport below them provides, and then cut both directions or skip their own flush.
+    """
+    return (
+        IHalfCloseableDescriptor.providedBy(transport)
+        and not isinstance(transport, ProtocolWrapper)
+        and not getattr(transport, "TLS", False)
+    )
+
+
+def tune(transport: object) -> None:
+    """Make TCP send small messages at once, and notice a peer that has gone without a word."""
+    if ITCPTransport.providedBy(transport) and not isinstance(transport.getHost(), UNIXAddress):
+        transport.setTcpNoDelay(True)
+        transport.setTcpKeepAlive(True)
+
+
+@implementer(IProtocol, IHalfCloseableProtocol, IPushProducer)
+class Leg:
+    """
+    One side of a relay: the protocol of its transport and the producer of the other leg's.
+
+    A leg may be connected before its relay exists; what it receives until then is kept (one
+    read at most, for it stops reading).
+
+    @ivar transport: the transport, from C{makeConnection} on.
+    @ivar received: octets read from this side so far.
+    @ivar ended: no more octets come from this side: FIN, or the connection is gone.
+    @ivar lost: the connection is gone.
+    """
+
+    __slots__ = ("_early", "_shut", "ended", "lost", "other", "received", "relay", "transport")
+
+    transport: StreamTransport
+
+    def __init__(self) -> None:
+        self.received = 0
+        self.ended = False
+        self.lost: Failure | None = None
+        self.other: Leg | None = None
+        self.relay: TCPRelay | None = None
+        self._shut = False
+        self._early: list[bytes] | None = []
+
+    # What the transport below tells.
+
+    def makeConnection(self, transport: StreamTransport) -> None:
+        """Take a transport; see L{IProtocol.makeConnection}."""
+        self.transport = transport
+
+    def connectionMade(self) -> None:
+        """A leg waits for its relay."""
+
+    def dataReceived(self, data: bytes) -> None:
+        """Pass octets on to the other leg."""
+        self.received += len(data)
+        if self._early is None:
+            self.other.transport.write(data)  # type: ignore[union-attr]
+        else:
+            self._early.append(data)
+            self.transport.pauseProducing()
+
+    def readConnectionLost(self) -> None:
+        """Pass this side's FIN on to the other leg."""
+        self.ended = True
+        if self.relay is not None:
+            self.relay.legEnded(self)
+
+    def writeConnectionLost(self) -> None:
+        """Everything, our FIN included, has been sent on this leg."""
+        self._shut = True
+        if self.ended:
+            self.transport.loseConnection()
+
+    def connectionLost(self, reason: Failure) -> None:
+        """Pass this side's end on to the other leg: a close as a close, a reset as a reset."""
+        orderly = self.ended or reason.check(ConnectionDone) is not None
+        self.ended = self._shut = True
+        self.lost = reason
+        if self.relay is not None:
+            self.relay.legLost(self, orderly)
+
+    # What the other leg's transport asks: this leg is its producer.
+
+    def pauseProducing(self) -> None:
+        """Stop reading: the other leg does not drain."""
+        if not self.ended:
+            self.transport.pauseProducing()
+
+    def resumeProducing(self) -> None:
+        """Read again, unless this side has ended: a transport would report its FIN twice."""
+        if not self.ended:
+            self.transport.resumeProducing()
+
+    def stopProducing(self) -> None:
+        """The other leg is gone; its C{connectionLost} follows and decides."""
+
+    # What the relay asks.
+
+    def join(self, other: Leg, relay: TCPRelay) -> None:
+        """Begin to feed C{other}, with what came before; its transport sets the pace."""
+        self.other, self.relay = other, relay
+        early, self._early = self._early, None
+        if not self.ended:
+            other.transport.registerProducer(self, True)
+        if early:
+            other.transport.writeSequence(early)
+            self.resumeProducing()
+
+    def finishWriting(self) -> None:
+        """Nothing more will come for this side: flush, then FIN."""
+        if not self.lost:
+            self.transport.unregisterProducer()
+            if knowsHalfClose(self.transport):
+                self.transport.loseWriteConnection()
+            else:
+                self.transport.loseConnection()
+
+    def close(self) -> None:
+        """Flush, then end both directions."""
+        if not self.lost:
+            self.transport.unregisterProducer()
+            self.transport.loseConnection()
+
+    def reset(self) -> None:
+        """Flush, then end both directions with a reset: the stream was cut, not completed."""
+        if not self.lost:
+            self.transport.unregisterProducer()
+            if knowsHalfClose(self.transport):
+                AbortWhenFlushed(self.transport)
+            else:
+                self.transport.abortConnection()
+
+    def abort(self) -> None:
+        """End both directions at once, with a reset."""
+        if not self.lost:
+            self.transport.abortConnection()
+
+
+@implementer(IPullProducer)
+class AbortWhenFlushed:
+    """
+    A last producer: when its transport asks for more, all has been sent, and it aborts.
+
+    A transport asks a pull producer once at the registration, whatever is still in its buffer,
+    and then each time that the buffer has drained.  The empty write makes it look at its buffer
+    even if that is empty already.
+    """
+
+    def __init__(self, transport: StreamTransport) -> None:
+        self._transport = transport
+        self._registered = False
+        transport.pauseProducing()
+        transport.registerProducer(self, False)
+        self._registered = True
+        transport.writeSequence([b""])
+
+    def resumeProducing(self) -> None:
+        """The buffer has drained."""
+        if self._registered:
+            self._transport.unregisterProducer()
+            self._transport.abortConnection()
+
+    def stopProducing(self) -> None:
+        """The connection is gone before."""
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """
+    What a relay did.
+
+    @ivar sent: octets received from the client.
+    @ivar received: octets received from the target.
+    @ivar reason: why it ended, in words for the log.
+    """
+
+    sent: int
+    received: int
+    reason: str
+
+
+class TCPRelay:
+    """
+    Two legs, joined until both are gone.
+
+    @ivar client: the client's leg.
+    @ivar target: the target's leg.
+    @ivar reason: why it ends; empty while nothing has ended.
+    """
+
+    __slots__ = ("_finished", "client", "quietSince", "reason", "seen", "target")
+
+    def __init__(self, client: Leg, target: Leg, finished: Callable[[Outcome], None]) -> None:
+        """
+        @param client: a connected leg.
+        @param target: a connected leg.
+        @param finished: called once, when both legs' connections are gone.
+        """
+        self.client = client
+        self.target = target
+        self.reason = ""
+        self._finished = finished
+        # The idle watch's notes: on the relay, so that watching costs no further table.
+        self.seen = 0
+        self.quietSince = 0.0
+
+    def start(self) -> None:
+        """Join the legs, with whatever they have received, or however they have ended, so far."""
+        client, target = self.client, self.target
+        target.join(client, self)
+        client.join(target, self)
+        for leg in (target, client):
+            if leg.lost:
+                self.legLost(leg, leg.lost.check(ConnectionDone) is not None)
+            elif leg.ended:
+                self.legEnded(leg)
+
+    @property
+    def octets(self) -> int:
+        """Octets received from both sides so far."""
+        return self.client.received + self.target.received
+
+    @property
+    def halfClosed(self) -> bool:
+        """Whether at least one direction has ended."""
+        return self.client.ended or self.target.ended
+
+    def legEnded(self, leg: Leg) -> None:
+        """One side has sent its FIN."""
+        self._because(leg, "closed")
+        self._opposite(leg).finishWriting()
+        if leg._shut and not leg.lost:
+            leg.transport.loseConnection()
+
+    def legLost(self, leg: Leg, orderly: bool) -> None:
+        """One side's connection is gone."""
+        other = self._opposite(leg)
+        if other.lost:
+            client, target = self.client, self.target
+            # The legs and the relay know each other: cut the circle, nothing waits for the GC.
+            client.other = target.other = client.relay = target.relay = None
+            self._finished(Outcome(client.received, target.received, self.reason))
+        elif orderly:
+            self._because(leg, "closed")
+            other.close()
+        else:
+            self._because(leg, "reset")
+            other.reset()
+
+    def abort(self, reason: str) -> None:
+        """End both legs at once, with a reset; C{reason} goes to the log."""
+        self.reason = self.reason or reason
+        self.client.abort()
+        self.target.abort()
+
+    def _opposite(self, leg: Leg) -> Leg:
+        return self.target if leg is self.client else self.client
+
+    def _because(self, leg: Leg, what: str) -> None:
+        if not self.reason:
+            self.reason = f"{'client' if leg is self.client else 'target'} {what}"

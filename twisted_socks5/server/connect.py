@@ -1,0 +1,82 @@
+"""CONNECT (RFC 1928, section 4): reach the destination, answer, and relay."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from twisted.internet.protocol import Factory
+
+from twisted_socks5.addresses import ipAddress
+from twisted_socks5.errors import RequestError
+from twisted_socks5.relay import Leg
+from twisted_socks5.relay.tcp import tune
+from twisted_socks5.server.destinations import normalised, permittedAddresses
+from twisted_socks5.wire import UNSPECIFIED, Address, Reply
+
+if TYPE_CHECKING:
+    from twisted.internet.defer import Deferred
+    from twisted.internet.interfaces import IAddress
+
+    from twisted_socks5.interfaces import IPAddress
+    from twisted_socks5.server.session import SOCKS5ServerProtocol
+    from twisted_socks5.wire import Request
+
+
+class LegFactory(Factory):
+    """Builds the target's leg."""
+
+    noisy = False
+
+    def buildProtocol(self, addr: IAddress | None) -> Leg:  # type: ignore[override]
+        """Build a leg."""
+        return Leg()
+
+
+class Connect:
+    """One CONNECT: an L{Undertaking<twisted_socks5.server.session.Undertaking>}."""
+
+    def __init__(self, session: SOCKS5ServerProtocol, request: Request) -> None:
+        """
+        @param session: whose request it is.
+        @param request: the request.
+        """
+        self._session = session
+        self._request = request
+        self._dialling: Deferred[None] | None = None
+
+    def start(self) -> None:
+        """Resolve, judge, dial; then answer."""
+        session, destination = self._session, self._request.destination
+        try:
+            host = normalised(destination.host)
+            if not destination.port:
+                raise RequestError(Reply.GENERAL_FAILURE, "port 0 cannot be connected to")
+        except RequestError as error:
+            session.refuse(error.reply, error.reason)
+            return
+        access = session.access(self._request, host)
+        found = permittedAddresses(session.server.lookup, session.rules, host, access)
+        dialled = found.addCallback(self._dial)
+        self._dialling = dialled.addCallback(self._connected)
+        self._dialling.addErrback(session.fail)
+
+    def clientEnded(self) -> None:
+        """Go on: the client may await an answer to what it has sent already."""
+
+    def cancel(self) -> None:
+        """Abandon the attempts."""
+        if self._dialling is not None:
+            self._dialling.cancel()
+
+    def _dial(self, addresses: list[IPAddress]) -> Deferred[Leg]:
+        return self._session.server.dialer.dial(
+            addresses, self._request.destination.port, LegFactory()
+        )
+
+    def _connected(self, leg: Leg) -> None:
+        transport = leg.transport
+        tune(transport)
+        peer = ipAddress(transport.getPeer())
+        bound = ipAddress(transport.getHost())
+        self._session.record.dialled = str(Address(*peer)) if peer else "unix"
+        self._session.relay(leg, Address(*bound) if bound else UNSPECIFIED)

@@ -1,0 +1,70 @@
+"""
+From a destination as the client wrote it to the addresses it may really reach.
+
+The order is the protection: a destination is normalised before any rule sees it, judged by its
+name, resolved once, and judged again by each address; only what passed is handed on, as
+addresses, so that nobody resolves the name a second time and gets another answer.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from twisted.internet.defer import Deferred, fail, succeed
+
+from twisted_socks5.addresses import InvalidName, normalise
+from twisted_socks5.errors import Forbidden, ResolutionError
+
+if TYPE_CHECKING:
+    from twisted_socks5.interfaces import Access, IPAddress, IRules
+    from twisted_socks5.resolving import NameLookup
+    from twisted_socks5.wire import Host
+
+
+def normalised(host: Host) -> IPAddress | str:
+    """
+    Give a destination its one spelling.
+
+    @raise ResolutionError: it is neither an address nor a host name.
+    """
+    try:
+        return normalise(host)
+    except InvalidName as error:
+        raise ResolutionError(str(error)) from None
+
+
+def permittedAddresses(
+    lookup: NameLookup, rules: IRules, host: IPAddress | str, access: Access
+) -> Deferred[list[IPAddress]]:
+    """
+    Find the addresses of C{host} that the rules permit, in the order in which they resolved.
+
+    @param lookup: resolves names.
+    @param rules: judge the name and each address.
+    @param host: a destination as L{normalised}.
+    @param access: who wants to reach it, by its name.
+    @return: fires with at least one address.  Fails with L{Forbidden} or L{ResolutionError}.
+        Cancelling it calls the lookup off.
+    """
+    try:
+        if not isinstance(host, str):
+            return succeed(_permitted([host], rules, access))
+        verdict = rules.judge(access)
+        if not verdict.permitted:
+            raise Forbidden(verdict.reason)
+    except Forbidden:
+        return fail()
+    found = lookup.lookup(host)
+    return found.addCallback(_permitted, rules, access)
+
+
+def _permitted(
+    addresses: Sequence[IPAddress], rules: IRules, access: Access
+) -> list[IPAddress]:
+    verdicts = [(one, rules.judge(replace(access, address=one))) for one in addresses]
+    permitted = [one for one, verdict in verdicts if verdict.permitted]
+    if not permitted:
+        raise Forbidden("; ".join(dict.fromkeys(verdict.reason for _, verdict in verdicts)))
+    return permitted

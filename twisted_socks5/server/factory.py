@@ -1,0 +1,213 @@
+"""
+What all sessions of a server share: who may use it, what is permitted, and how many at a time.
+
+Everything a session asks for is an attribute here, made from the settings unless the
+application brings its own.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING
+
+from twisted.internet.defer import Deferred
+from twisted.internet.protocol import ServerFactory
+from twisted.logger import Logger
+
+from twisted_socks5.addresses import ipAddress
+from twisted_socks5.auth import Authenticator
+from twisted_socks5.config import Settings
+from twisted_socks5.deadlines import DeadlineQueue
+from twisted_socks5.dialing import HappyEyeballs
+from twisted_socks5.limits import ConnectionLimits, LoginSlowdown
+from twisted_socks5.logs import AccessLog, TwistedAccessLog
+from twisted_socks5.relay import IdleWatch
+from twisted_socks5.resolving import NameLookup, ThreadedResolver
+from twisted_socks5.rules import Rules
+from twisted_socks5.server.connect import Connect
+from twisted_socks5.server.localhost import isLocalAddress
+from twisted_socks5.server.session import SOCKS5ServerProtocol, Undertaking
+from twisted_socks5.wire import Command, Request
+
+if TYPE_CHECKING:
+    from twisted.cred.portal import Portal
+    from twisted.internet.interfaces import (
+        IAddress,
+        IHostnameResolver,
+        IReactorTCP,
+        IReactorTime,
+    )
+
+    from twisted_socks5.interfaces import IDialer, IPAddress, IRules
+
+#: Sessions over the limit that are still told so (REP 1); any further connection is just closed.
+TOLD = 64
+
+
+class SOCKS5ServerFactory(ServerFactory):
+    """
+    Makes a session of each connection.
+
+    @ivar settings: the deadlines and limits.
+    @ivar rules: who may reach what.
+    @ivar sessions: all sessions that have not ended.
+    @ivar listeningPorts: ports that this server is known to listen on; no client from elsewhere
+        may reach them through the proxy.
+    """
+
+    noisy = False
+    log = Logger()
+    protocol = SOCKS5ServerProtocol
+
+    #: The commands that are carried out, and by what.
+    commands: Mapping[int, Callable[[SOCKS5ServerProtocol, Request], Undertaking]] = {
+        Command.CONNECT: Connect,
+    }
+
+    def __init__(
+        self,
+        reactor: IReactorTCP,
+        portal: Portal,
+        *,
+        settings: Settings | None = None,
+        rules: IRules | None = None,
+        resolver: IHostnameResolver | None = None,
+        dialer: IDialer | None = None,
+        accessLog: AccessLog | None = None,
+        clock: IReactorTime | None = None,
+    ) -> None:
+        """
+        @param reactor: connects to targets, and resolves names unless C{resolver} is given.
+        @param portal: says who may use the server.  The methods that clients are offered are
+            those its checkers can check: L{IAnonymous} is "none", L{IUsernamePassword} is
+            username and password (RFC 1929).
+        @param settings: the deadlines and limits.
+        @param rules: judges each access; default: everything is permitted that does not reach
+            the proxy host itself, see L{Rules}.
+        @param resolver: resolves names.
+        @param dialer: reaches the targets.
+        @param accessLog: is given the record of each session at its end.
+        @param clock: tells the time; default: the reactor.
+        """
+        self.settings = settings = settings or Settings()
+        self.clock: IReactorTime = clock or reactor  # type: ignore[assignment]
+        # Reactors count from where they like; the access log wants the time of day.
+        self.epoch = time.time() - self.clock.seconds()
+        self.authenticator = Authenticator(portal)
+        self.rules: IRules = Rules([], own=self.isOwn) if rules is None else rules
+        self._ownResolver = ThreadedResolver(reactor)  # type: ignore[arg-type]
+        self.lookup = NameLookup(
+            resolver or self._ownResolver, self.clock, timeout=settings.lookup_timeout
+        )
+        self.dialer: IDialer = dialer or HappyEyeballs(
+            reactor, self.clock, timeout=settings.dial_timeout
+        )
+        self.accessLog: AccessLog = accessLog or TwistedAccessLog()
+        self.limits = ConnectionLimits(
+            settings.max_connections, settings.max_connections_per_client
+        )
+        self.slowdown = LoginSlowdown()
+        self.sessions: set[SOCKS5ServerProtocol] = set()
+        self.listeningPorts: set[int] = set()
+        self.idle = IdleWatch(self.clock, settings.idle_timeout, settings.half_closed_timeout)
+        self.negotiating: DeadlineQueue[SOCKS5ServerProtocol] = DeadlineQueue(
+            self.clock, settings.negotiation_timeout or None, SOCKS5ServerProtocol.negotiationExpired
+        )
+        self._lingering: DeadlineQueue[SOCKS5ServerProtocol] = DeadlineQueue(
+            self.clock, settings.linger_timeout, SOCKS5ServerProtocol.lingerExpired
+        )
+        self._overloaded: set[SOCKS5ServerProtocol] = set()
+        self._waiting: list[Deferred[None]] = []
+
+    def startFactory(self) -> None:
+        """The first port listens."""
+        self._ownResolver.start()
+
+    def stopFactory(self) -> None:
+        """The last port listens no more."""
+        self._ownResolver.stop()
+
+    def isOwn(self, address: IPAddress, port: int) -> bool:
+        """Tell whether C{port} of C{address} is this server itself."""
+        return port in self.listeningPorts and isLocalAddress(address)
+
+    def buildProtocol(self, addr: IAddress) -> SOCKS5ServerProtocol | None:
+        """Make a session; one too many is told so at its request, as long as there is room."""
+        found = ipAddress(addr)
+        client = found[0] if found else None
+        overload = self._admit(client)
+        if overload and len(self._overloaded) >= TOLD:
+            self.log.warn("{client} turned away: {reason}", client=str(client), reason=overload)
+            return None
+        session = self.protocol(self, addr, overload)
+        if overload:
+            self._overloaded.add(session)
+        return session
+
+    # What sessions tell.
+
+    def sessionBegins(self, session: SOCKS5ServerProtocol) -> None:
+        """A session is connected."""
+        self.sessions.add(session)
+        self.negotiating.add(session)
+
+    def sessionRefused(self, session: SOCKS5ServerProtocol) -> None:
+        """A session's refusal is on its way: it may hear it, but not stay."""
+        self.negotiating.discard(session)
+        self._lingering.add(session)
+
+    def sessionEnds(self, session: SOCKS5ServerProtocol) -> None:
+        """A session's connection is gone."""
+        self.sessions.discard(session)
+        self.negotiating.discard(session)
+        self._lingering.discard(session)
+        self._release(session)
+        try:
+            self.accessLog(session.record)
+        except Exception:
+            self.log.failure("The access log could not be written")
+        if not self.sessions:
+            waiting, self._waiting = self._waiting, []
+            for each in waiting:
+                each.callback(None)
+
+    # The end.
+
+    def whenIdle(self) -> Deferred[None]:
+        """Wait until there is no session; each call gives a Deferred of its own."""
+        idle: Deferred[None] = Deferred(self._waiting.remove)
+        if self.sessions:
+            self._waiting.append(idle)
+        else:
+            idle.callback(None)
+        return idle
+
+    def abortSessions(self, reason: str) -> None:
+        """End all sessions at once, with a reset."""
+        for session in list(self.sessions):
+            session.abort(reason)
+
+    def _admit(self, client: IPAddress | None) -> str:
+        """
+        Count one more session of C{client}, or say why not.
+
+        A table full of clients that have not said what they want makes room by dropping the
+        oldest of them, so that a crowd of silent connections shuts nobody out.
+        """
+        refusal = self.limits.admit(client)
+        if refusal is not None and self.limits.full:
+            silent = self.negotiating.oldest()
+            if silent is not None:
+                self.negotiating.discard(silent)
+                self._release(silent)
+                silent.abort("dropped to make room: it had not made a request yet")
+                refusal = self.limits.admit(client)
+        return refusal or ""
+
+    def _release(self, session: SOCKS5ServerProtocol) -> None:
+        """Give back a session's place; it may have been given to another one already."""
+        if session.counted:
+            session.counted = False
+            self.limits.release(session.client)
+        self._overloaded.discard(session)

@@ -1,0 +1,430 @@
+"""
+One control connection, from the greeting to its end.
+
+The story of a session, a receiver of octets for each part of it:
+
+1. I{negotiating}: octets go to L{ServerNegotiation}, its events are answered here: a method is
+   selected, credentials are checked by the portal, the request starts its command;
+2. I{waiting}, while it is our turn: what the client already sends is kept, and its transport
+   paused, so nobody can make us gather octets;
+3. I{relaying}: the octets belong to a L{Leg};
+4. or I{refused}: the refusal is on its way, and what still comes is read and dropped, for a close
+   with unread octets would become a reset, which overtakes and loses the refusal.
+
+A session knows nothing of names, rules and targets: that is its command's business.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, Protocol
+
+from twisted.cred.credentials import Anonymous
+from twisted.cred.error import UnauthorizedLogin
+from twisted.internet.defer import CancelledError
+from twisted.internet.error import ConnectionDone
+from twisted.internet.interfaces import IHalfCloseableProtocol
+from twisted.internet.protocol import Protocol as TwistedProtocol
+from twisted.logger import Logger
+from zope.interface import implementer
+
+from twisted_socks5.addresses import ipAddress
+from twisted_socks5.auth import OctetCredentials
+from twisted_socks5.errors import RequestError
+from twisted_socks5.interfaces import Access
+from twisted_socks5.logs import AccessRecord
+from twisted_socks5.relay import Leg, Outcome, TCPRelay
+from twisted_socks5.relay.tcp import knowsHalfClose, tune
+from twisted_socks5.wire import (
+    UNSPECIFIED,
+    Address,
+    Command,
+    Greeting,
+    Method,
+    ProtocolError,
+    Reply,
+    Request,
+    ServerNegotiation,
+    UsernamePassword,
+)
+
+if TYPE_CHECKING:
+    from twisted.internet.interfaces import IAddress
+    from twisted.python.failure import Failure
+
+    from twisted_socks5.interfaces import IPAddress, IRules, ISOCKS5Avatar
+    from twisted_socks5.relay.tcp import StreamTransport
+    from twisted_socks5.server.factory import SOCKS5ServerFactory
+
+
+#: Octets that a client may send ahead while it is our turn; at that many, its transport pauses.
+#: One read more may come, so a session holds less than twice as much.
+KEPT = 65536
+
+
+class Undertaking(Protocol):
+    """A command that is being carried out."""
+
+    def start(self) -> None:
+        """Begin; it ends with the session's C{relay} or C{refuse}."""
+
+    def clientEnded(self) -> None:
+        """The client has sent its FIN."""
+
+    def cancel(self) -> None:
+        """The session is over: leave nothing open."""
+
+
+class Pending(Protocol):
+    """What can be called off: a Deferred or a DelayedCall."""
+
+    def cancel(self) -> object:
+        """Call it off."""
+
+
+@implementer(IHalfCloseableProtocol)
+class SOCKS5ServerProtocol(TwistedProtocol):
+    """
+    A session; its L{SOCKS5ServerFactory} makes it.
+
+    @ivar server: the factory, which has all that sessions share.
+    @ivar record: what the access log will say.
+    @ivar client: the client's IP address; L{None} for a Unix socket.
+    @ivar avatar: who it is, once the method has said so.
+    """
+
+    log = Logger()
+    transport: StreamTransport  # type: ignore[assignment]  # narrower than ITransport
+
+    def __init__(self, server: SOCKS5ServerFactory, peer: IAddress, overload: str = "") -> None:
+        """
+        @param server: the factory.
+        @param peer: the client's address.
+        @param overload: why the request will be refused, whatever it is; empty: it won't.
+        """
+        self.server = server
+        self.peer = peer
+        found = ipAddress(peer)
+        self.client: IPAddress | None = found[0] if found else None
+        self.record = AccessRecord(
+            client=_text(peer), started=server.clock.seconds() + server.epoch
+        )
+        self.avatar: ISOCKS5Avatar | None = None
+        #: Whether it takes one of the places that the limits allow.
+        self.counted = not overload
+        self._overload = overload
+        self._negotiation = ServerNegotiation()
+        self._receiver: Callable[[bytes], None] = self._negotiate
+        self._logout: Callable[[], object] | None = None
+        self._pending: Pending | None = None
+        self._undertaking: Undertaking | None = None
+        self._relay: TCPRelay | None = None
+        self._clientEnded = False
+        self._paused = False
+        self._kept = 0
+        self._over = False
+
+    # What the transport tells.
+
+    def connectionMade(self) -> None:
+        """Begin: the client has the first word."""
+        tune(self.transport)
+        self.server.sessionBegins(self)
+
+    def dataReceived(self, data: bytes) -> None:
+        """Octets from the client."""
+        self._receiver(data)
+
+    def readConnectionLost(self) -> None:
+        """The client's FIN."""
+        self._clientEnded = True
+        if self._relay is not None:
+            self._relay.client.readConnectionLost()
+        elif self._undertaking is not None:
+            self._undertaking.clientEnded()
+        elif self._pending is None:
+            self._closedEarly()
+
+    def writeConnectionLost(self) -> None:
+        """All that we had to say, our FIN included, is sent."""
+        if self._relay is not None:
+            self._relay.client.writeConnectionLost()
+        elif self._clientEnded:
+            self.transport.loseConnection()
+
+    def connectionLost(self, reason: Failure) -> None:  # type: ignore[override]
+        """The connection is gone, in whatever way."""
+        if self._relay is not None:
+            self._relay.client.connectionLost(reason)
+        else:
+            how = "closed" if reason.check(ConnectionDone) else "reset"
+            self._end(f"client {how} during the {self._stage()}")
+
+    # What a command asks of its session.
+
+    def access(self, request: Request, host: IPAddress | str) -> Access:
+        """Describe a request for the rules; C{host} is its destination, normalised."""
+        name = self.avatar.name if self.avatar is not None else None
+        return Access(self.client, name, request.command, str(host), request.destination.port)
+
+    @property
+    def rules(self) -> IRules:
+        """The rules for this user."""
+        own = self.avatar.rules if self.avatar is not None else None
+        return self.server.rules if own is None else own
+
+    def relay(self, target: Leg, bound: Address) -> None:
+        """Answer that the request has succeeded, and join the client and the target."""
+        self.record.reply = Reply.SUCCEEDED
+        self.transport.write(self._negotiation.reply(Reply.SUCCEEDED, bound))
+        early = self._negotiation.take_rest()
+        self._undertaking = None
+        client = Leg()
+        client.makeConnection(self.transport)
+        self._relay = relay = TCPRelay(client, target, self._relayFinished)
+        if early:
+            client.dataReceived(early)
+        self._receiver = client.dataReceived
+        self._resume()
+        self.server.idle.watch(relay)
+        relay.start()
+        if self._clientEnded:
+            client.readConnectionLost()
+
+    def promise(self, bound: Address) -> None:
+        """Send the first of BIND's two replies; L{relay} or L{refuse} sends the second."""
+        self.transport.write(self._negotiation.reply(Reply.SUCCEEDED, bound))
+
+    def associate(self, bound: Address) -> None:
+        """Answer UDP ASSOCIATE; octets that come on the connection from now on mean nothing."""
+        self.record.reply = Reply.SUCCEEDED
+        self.transport.write(self._negotiation.reply(Reply.SUCCEEDED, bound))
+        self._receiver = self._drop
+        self._resume()
+
+    def finish(self, reason: str) -> None:
+        """Close a session that has done what was asked."""
+        self._because(reason)
+        self.transport.loseConnection()
+
+    def refuse(self, reply: Reply, reason: str) -> None:
+        """Answer that the request has failed; then close, after the client has heard it."""
+        self.record.reply = reply
+        self._refuse(self._negotiation.reply(reply, UNSPECIFIED), reason)
+
+    def fail(self, failure: Failure) -> None:
+        """Refuse a request for what went wrong with it."""
+        if failure.check(RequestError):
+            self.refuse(failure.value.reply, failure.value.reason)
+        elif not failure.check(CancelledError):
+            self.log.failure("A request could not be carried out", failure)
+            self.refuse(Reply.GENERAL_FAILURE, "internal error, see the log")
+
+    # What the factory asks.
+
+    def abort(self, reason: str) -> None:
+        """End the session at once, with a reset."""
+        if self._relay is not None:
+            self._relay.abort(reason)
+        else:
+            self._because(reason)
+            self.transport.abortConnection()
+
+    def negotiationExpired(self) -> None:
+        """The client has taken too long to say what it wants."""
+        seconds = self.server.settings.negotiation_timeout
+        self._refuse(b"", f"no complete {self._stage()} within {seconds:g} s")
+
+    def lingerExpired(self) -> None:
+        """The client has had its time to hear the refusal."""
+        self.transport.abortConnection()
+
+    # The receivers.
+
+    def _negotiate(self, data: bytes) -> None:
+        self._kept = len(data)
+        try:
+            self._negotiation.receive(data)
+        except ProtocolError as error:
+            self._broken(error)
+        else:
+            self._advance()
+
+    def _keep(self, data: bytes) -> None:
+        """
+        It is our turn: keep what comes for the client's next one, within a bound.
+
+        Not to read at all would be simpler, but then a client that has gone away in the
+        meantime would go unnoticed.
+        """
+        self._negotiation.receive(data)
+        self._kept += len(data)
+        if self._kept >= KEPT and not self._paused:
+            self._paused = True
+            self.transport.pauseProducing()
+
+    def _drop(self, data: bytes) -> None:
+        """Read on after a refusal, so that it isn't lost."""
+
+    # The negotiation's events.
+
+    def _advance(self) -> None:
+        try:
+            while self._receiver == self._negotiate:
+                event = self._negotiation.next_event()
+                if event is None:
+                    if self._clientEnded:
+                        self._closedEarly()
+                    return
+                self._EVENTS[type(event)](self, event)
+        except ProtocolError as error:
+            self._broken(error)
+
+    def _broken(self, error: ProtocolError) -> None:
+        self.record.reply = error.reply
+        self._refuse(error.answer, str(error))
+
+    def _greeted(self, greeting: Greeting) -> None:
+        method = self.server.authenticator.select(greeting.methods)
+        octets = self._negotiation.select_method(method)
+        if method is Method.NO_ACCEPTABLE_METHODS:
+            offered = ", ".join(str(number) for number in greeting.methods) or "nothing"
+            self._refuse(octets, f"no acceptable authentication method: offered {offered}")
+            return
+        self.record.method = method.name.lower()
+        self.transport.write(octets)
+        if method is Method.NO_AUTHENTICATION:
+            self._login(Anonymous())
+
+    def _credentials(self, credentials: UsernamePassword) -> None:
+        self.record.user = credentials.username.decode("utf-8", "backslashreplace")
+        self._login(OctetCredentials(credentials.username, credentials.password))
+
+    def _requested(self, request: Request) -> None:
+        self.server.negotiating.discard(self)
+        self.record.target = str(request.destination)
+        if self._overload:
+            self.refuse(Reply.GENERAL_FAILURE, self._overload)
+            return
+        command = self.server.commands.get(request.command)
+        if command is None:
+            self.record.command = str(request.command)
+            self.refuse(Reply.COMMAND_NOT_SUPPORTED, f"unknown command {request.command}")
+            return
+        self.record.command = Command(request.command).name
+        self._receiver = self._keep
+        self._undertaking = undertaking = command(self, request)
+        undertaking.start()
+
+    _EVENTS: dict[type, Callable[[SOCKS5ServerProtocol, Any], None]] = {
+        Greeting: _greeted,
+        UsernamePassword: _credentials,
+        Request: _requested,
+    }
+
+    # Who is it?
+
+    def _login(self, credentials: Anonymous | OctetCredentials) -> None:
+        self._receiver = self._keep
+        self._pending = pending = self.server.authenticator.login(credentials, self.peer)
+        pending.addCallbacks(self._loggedIn, self._notLoggedIn)
+
+    def _loggedIn(self, login: tuple[ISOCKS5Avatar, Callable[[], object]]) -> None:
+        self._pending = None
+        self.avatar, self._logout = login
+        self.record.user = self.avatar.name or ""
+        if self.record.method == "username_password":
+            self.transport.write(self._negotiation.answer_credentials(True))
+        self._goOn()
+
+    def _notLoggedIn(self, failure: Failure) -> None:
+        self._pending = None
+        if failure.check(CancelledError):
+            return
+        now = self.server.clock.seconds()
+        delay = self.server.slowdown.failed(self.client, now)
+        reason = "wrong user name or password"
+        if not failure.check(UnauthorizedLogin):
+            reason = "the login could not be checked, see the log"
+        self._pending = self.server.clock.callLater(delay, self._denyLogin, reason)
+
+    def _denyLogin(self, reason: str) -> None:
+        self._pending = None
+        if self.record.method == "username_password":
+            self._refuse(self._negotiation.answer_credentials(False), reason)
+        else:
+            self._refuse(b"", reason)
+
+    def _goOn(self) -> None:
+        """It is the client's turn again."""
+        self._receiver = self._negotiate
+        self._resume()
+        self._advance()
+
+    def _resume(self) -> None:
+        if self._paused:
+            self._paused = False
+            self.transport.resumeProducing()
+
+    # The end.
+
+    def _refuse(self, octets: bytes, reason: str) -> None:
+        self._because(reason)
+        self._receiver = self._drop
+        self._callOff()
+        self.server.sessionRefused(self)
+        if octets:
+            self.transport.write(octets)
+        if knowsHalfClose(self.transport):
+            self._resume()
+            self.transport.loseWriteConnection()
+        else:
+            self.transport.loseConnection()
+
+    def _closedEarly(self) -> None:
+        self._because(f"client closed during the {self._stage()}")
+        self.transport.loseConnection()
+
+    def _relayFinished(self, outcome: Outcome) -> None:
+        relay, self._relay = self._relay, None
+        if relay is not None:
+            self.server.idle.forget(relay)
+        self.record.sent, self.record.received = outcome.sent, outcome.received
+        self._end(outcome.reason)
+
+    def _end(self, reason: str) -> None:
+        if self._over:
+            return
+        self._over = True
+        self._because(reason)
+        self._callOff()
+        logout, self._logout = self._logout, None
+        if logout is not None:
+            logout()
+        self.record.seconds = (
+            self.server.clock.seconds() + self.server.epoch - self.record.started
+        )
+        self.server.sessionEnds(self)
+
+    def _callOff(self) -> None:
+        pending, self._pending = self._pending, None
+        if pending is not None:
+            pending.cancel()
+        undertaking, self._undertaking = self._undertaking, None
+        if undertaking is not None:
+            undertaking.cancel()
+
+    def _because(self, reason: str) -> None:
+        """Keep the first reason: what follows from it is no news."""
+        self.record.reason = self.record.reason or reason
+
+    def _stage(self) -> str:
+        if self._undertaking is not None:
+            return "request"
+        return "negotiation"
+
+
+def _text(address: IAddress) -> str:
+    found = ipAddress(address)
+    return str(Address(*found)) if found else "unix"
+

@@ -1,0 +1,133 @@
+"""
+A server as an L{IService<twisted.application.service.IService>}: listen, and stop with a drain.
+
+The drain gives the sessions that are there some time to end by themselves; what is left then is
+cut.  A second call to stop cuts at once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
+
+from twisted.application.service import Service
+from twisted.internet.defer import Deferred, DeferredList, maybeDeferred
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+
+from twisted_socks5.addresses import ipAddress
+from twisted_socks5.wire import Address
+
+if TYPE_CHECKING:
+    from twisted.internet.interfaces import IAddress, IListeningPort, IStreamServerEndpoint
+
+    from twisted_socks5.server import SOCKS5ServerFactory
+
+
+def describeAddress(address: IAddress) -> str:
+    """Name a listening address for people."""
+    found = ipAddress(address)
+    return str(Address(*found)) if found else str(getattr(address, "name", address))
+
+
+class SOCKS5Service(Service):
+    """
+    Listens on endpoints for as long as it runs.
+
+    @ivar factory: makes the sessions.
+    @ivar ports: what it listens on, while it does.
+    """
+
+    log = Logger()
+
+    def __init__(
+        self,
+        factory: SOCKS5ServerFactory,
+        endpoints: Sequence[IStreamServerEndpoint],
+        *,
+        drain: float = 5.0,
+        mayListen: Callable[[IAddress], None] | None = None,
+    ) -> None:
+        """
+        @param factory: makes the sessions.
+        @param endpoints: where to listen.
+        @param drain: how long, in seconds, sessions may go on after the service is stopped.
+        @param mayListen: is asked about each address that it listens on, before any client is
+            served, and raises what is to stop the start.
+        """
+        self.factory = factory
+        self.ports: list[IListeningPort] = []
+        self._endpoints = endpoints
+        self._drain = drain
+        self._mayListen = mayListen
+
+    def privilegedStartService(self) -> None:
+        """Listen while we still may use ports below 1024."""
+        super().privilegedStartService()
+        self._listen()
+
+    def startService(self) -> None:
+        """Listen, unless that was done with privileges (C{twist} knows no such step)."""
+        super().startService()
+        if not self.ports:
+            self._listen()
+
+    def stopService(self) -> Deferred[None]:
+        """
+        Stop listening, and let the sessions end.
+
+        @return: fires when the last session has ended, which is when the drain is over at the
+            latest.
+        """
+        super().stopService()
+        ports, self.ports = self.ports, []
+        stopped = DeferredList([maybeDeferred(port.stopListening) for port in ports])
+        return stopped.addCallback(lambda _: self._drained())
+
+    def cut(self) -> None:
+        """End all sessions at once."""
+        self.factory.abortSessions("the proxy stops")
+
+    def _drained(self) -> Deferred[None]:
+        idle = self.factory.whenIdle()
+        if not idle.called:
+            self.log.info(
+                "Waiting up to {seconds:g} s for {count} sessions to end",
+                seconds=self._drain,
+                count=len(self.factory.sessions),
+            )
+            cut = self.factory.clock.callLater(self._drain, self.cut)
+
+            def over(result: None) -> None:
+                if cut.active():
+                    cut.cancel()
+
+            idle.addBoth(over)
+        return idle
+
+    def _listen(self) -> None:
+        """
+        Listen on all endpoints, or on none.
+
+        @raise Exception: whatever kept one of them from listening.
+        """
+        failures: list[Failure] = []
+        for endpoint in self._endpoints:
+            # Every endpoint of Twisted's own answers at once; a failure must stop the start,
+            # which it can only do as long as we are called.
+            endpoint.listen(self.factory).addCallback(self._listening).addErrback(failures.append)
+        if failures:
+            for port in self.ports:
+                port.stopListening()
+            self.ports = []
+            failures[0].raiseException()
+
+    def _listening(self, port: IListeningPort) -> None:
+        self.ports.append(port)
+        host = port.getHost()
+        found = ipAddress(host)
+        if found is not None:
+            self.factory.listeningPorts.add(found[1])
+        if self._mayListen is not None:
+            self._mayListen(host)
+        self.log.info("SOCKS5 proxy on {address}", address=describeAddress(host))

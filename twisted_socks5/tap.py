@@ -1,0 +1,322 @@
+"""
+C{twistd socks5} and C{twist socks5}: options in, a running proxy or one clear line out.
+
+Everything that belongs to the process and not to the server is here: exit codes, signals and
+the number of file descriptors.
+"""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Callable
+from dataclasses import fields
+from types import FrameType
+from typing import TYPE_CHECKING, Any, NoReturn
+
+from twisted.cred import strcred
+from twisted.cred.checkers import AllowAnonymousAccess
+from twisted.cred.credentials import IAnonymous, IUsernamePassword
+from twisted.cred.portal import Portal
+from twisted.internet.endpoints import quoteStringArgument, serverFromString
+from twisted.internet.error import CannotListenError
+from twisted.python import usage
+
+from twisted_socks5._version import __version__
+from twisted_socks5.addresses import ipAddress
+from twisted_socks5.auth import SOCKS5Realm, checkUsable, combine
+from twisted_socks5.config import Settings
+from twisted_socks5.descriptors import raiseDescriptorLimit
+from twisted_socks5.errors import ConfigurationError
+from twisted_socks5.limits import connections_for
+from twisted_socks5.logs import (
+    AccessLog,
+    AccessRecord,
+    FileAccessLog,
+    TwistedAccessLog,
+    formatJSON,
+    formatText,
+)
+from twisted_socks5.rules import Rule, Rules
+from twisted_socks5.server import SOCKS5ServerFactory
+from twisted_socks5.service import SOCKS5Service, describeAddress
+
+if TYPE_CHECKING:
+    from twisted.cred.checkers import ICredentialsChecker
+    from twisted.internet.defer import Deferred
+    from twisted.internet.interfaces import IAddress, IStreamServerEndpoint
+
+COMMAND = "twistd socks5"
+
+FORMATS: dict[str, Callable[[AccessRecord], str]] = {"text": formatText, "json": formatJSON}
+
+EXAMPLES = """
+Examples:
+  For the programs on this host:
+    twistd -n socks5 --port 1080
+  For others, who log in with a name and a password from a file of lines name:password:
+    twistd -n socks5 --interface 0.0.0.0 --auth file:/etc/socks5-users
+  The same over TLS, on the certificates of a directory, and on IPv6 as well:
+    twistd -n socks5 --listen tls:/etc/ssl/proxy:1080:interface=0.0.0.0
+                     --listen tls:/etc/ssl/proxy:1080:interface=\\:\\:
+                     --auth file:/etc/socks5-users
+  For anybody who can reach the port, without a password:
+    twistd -n socks5 --interface 10.1.2.3 --auth anonymous
+  Started by systemd, on a socket of its own:
+    twistd -n socks5 --listen systemd:domain=INET:index=0
+  Not into the private network, but for one web server:
+    twistd -n socks5 --permit 10.1.2.3:443 --deny 10.0.0.0/8
+"""
+
+
+def seconds(value: str) -> float:
+    """Read a time in seconds."""
+    return float(value)
+
+
+seconds.coerceDoc = "Seconds; 0 is for ever."  # type: ignore[attr-defined]
+
+
+def number(value: str) -> int:
+    """Read a limit."""
+    return int(value)
+
+
+number.coerceDoc = "0 is no limit."  # type: ignore[attr-defined]
+
+
+class Options(usage.Options, strcred.AuthOptionMixin):
+    """The options of C{twistd socks5}."""
+
+    synopsis = "[options]"
+    longdesc = (
+        "A SOCKS5 proxy. Without options it serves the programs on this host. "
+        "Whoever listens wider says with --auth who may use it."
+    )
+    supportedInterfaces = (IAnonymous, IUsernamePassword)
+
+    _defaults = Settings()
+    optParameters = [  # noqa: RUF012 (usage.Options reads it so)
+        ["port", "p", 1080, "Port to listen on.", usage.portCoerce],
+        ["interface", "i", "127.0.0.1", "Address to listen on."],
+        ["negotiation-timeout", None, _defaults.negotiation_timeout,
+         "From the connection to the complete request.", seconds],
+        ["lookup-timeout", None, _defaults.lookup_timeout,
+         "For a name to be resolved.", seconds],
+        ["dial-timeout", None, _defaults.dial_timeout,
+         "For a target to answer.", seconds],
+        ["idle-timeout", None, _defaults.idle_timeout,
+         "How long nothing may move on a connection.", seconds],
+        ["half-closed-timeout", None, _defaults.half_closed_timeout,
+         "The same once one side has ended its sending.", seconds],
+        ["drain-timeout", None, 5.0,
+         "How long connections may go on after SIGTERM; a second SIGTERM ends them at once.",
+         seconds],
+        ["max-connections", None, None,
+         f"Connections at a time. [default: {_defaults.max_connections}, or what the limit of "
+         "file descriptors allows]", number],
+        ["max-connections-per-client", None, None,
+         "The same for one client address (IPv6: a /64). "
+         f"[default: {_defaults.max_connections_per_client}]", number],
+        ["access-log", "l", None,
+         "File for the access log. [default: Twisted's log]"],
+        ["access-log-format", None, "text", "Format of the access log: text or json."],
+    ]  # fmt: skip
+    compData = usage.Completions(
+        optActions={
+            "access-log": usage.CompleteFiles(),
+            "access-log-format": usage.CompleteList(list(FORMATS)),
+            "interface": usage.CompleteNetInterfaces(),
+        }
+    )
+
+    def __init__(self) -> None:
+        super().__init__()
+        self["listen"] = []
+        self["rules"] = []
+        self["credCheckers"] = []
+
+    def parseOptions(self, options: list[str] | None = None) -> None:
+        """
+        Parse the command line.
+
+        @raise SystemExit: it is wrong, with one line that says what and where.
+        """
+        try:
+            super().parseOptions(options)
+        except (usage.UsageError, ConfigurationError) as error:
+            raise SystemExit(f"{COMMAND}: {error}") from None
+
+    def getUsage(self, width: int | None = None) -> str:
+        """Describe the options, with examples."""
+        return super().getUsage(width) + EXAMPLES
+
+    def opt_version(self) -> NoReturn:
+        """Display the version and exit."""
+        print(f"twisted-socks5 {__version__}")  # noqa: T201
+        raise SystemExit(0)
+
+    def opt_listen(self, description: str) -> None:
+        """
+        Listen on this server endpoint instead of --port and --interface: tcp:, ssl:, tls:,
+        unix:, systemd:, haproxy: and whatever plugins add. Can be given many times.
+        """
+        self["listen"].append(f"tcp:{description}" if description.isdigit() else description)
+
+    def opt_permit(self, destination: str) -> None:
+        """
+        Permit a destination: NETWORK, ADDRESS or NAME, with :PORT or :LOW-HIGH if only
+        those. The first --permit or --deny that matches decides.
+        """
+        self["rules"].append(Rule.parse("permit", destination))
+
+    def opt_deny(self, destination: str) -> None:
+        """
+        Deny a destination, written as for --permit.
+        """
+        self["rules"].append(Rule.parse("deny", destination))
+
+    def postOptions(self) -> None:
+        """Check what depends on several options."""
+        if self["listen"] and self._given("port", "interface"):
+            raise usage.UsageError(
+                "--listen says where to listen: put the port and the interface into it and "
+                "leave out --port and --interface"
+            )
+        if self["access-log-format"] not in FORMATS:
+            raise usage.UsageError(
+                f"--access-log-format is {' or '.join(FORMATS)}, not {self['access-log-format']}"
+            )
+        total, per_client = self["max-connections"], self["max-connections-per-client"]
+        if total and per_client and per_client > total:
+            raise usage.UsageError(
+                f"--max-connections-per-client {per_client} cannot take effect: "
+                f"--max-connections is {total}"
+            )
+
+    def _given(self, *names: str) -> bool:
+        return any(self[name] != self.defaults[name] for name in names)
+
+
+class StartFailure(SystemExit, Exception):
+    """
+    The server can't start; the text says why in one line.
+
+    A SystemExit, so that C{twistd} ends with that line and status 1 and no traceback; and an
+    Exception, so that it removes its pid file and, as a daemon, tells its parent.
+    """
+
+
+class _Proxy(SOCKS5Service):
+    """The service as a process sees it: failing to start, and being told twice to stop."""
+
+    def privilegedStartService(self) -> None:
+        """Start, or end the process with one line."""
+        self._orEnd(super().privilegedStartService)
+
+    def startService(self) -> None:
+        """Start, or end the process with one line."""
+        self._orEnd(super().startService)
+
+    def stopService(self) -> Deferred[None]:
+        """Stop; whoever asks a second time does not want to wait."""
+
+        def cutNow(number: int, frame: FrameType | None) -> None:
+            self.factory.clock.callLater(0, self.cut)
+
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, cutNow)
+        return super().stopService()
+
+    def _orEnd(self, start: Callable[[], None]) -> None:
+        try:
+            start()
+        except (CannotListenError, ConfigurationError, OSError) as error:
+            self.log.critical("{error}", error=str(error))
+            raise StartFailure(f"{COMMAND}: {error}") from None
+
+
+def makeService(options: Options) -> SOCKS5Service:
+    """
+    Make the service that the options describe; called by C{twistd}.
+
+    @raise SystemExit: an option can't be carried out, with one line that says which and why.
+    """
+    from twisted.internet import reactor
+
+    try:
+        return _makeService(options, reactor)
+    except (ConfigurationError, OSError) as error:
+        raise SystemExit(f"{COMMAND}: {error}") from None
+
+
+def _makeService(options: Options, reactor: Any) -> SOCKS5Service:
+    checkers: list[ICredentialsChecker] = options["credCheckers"]
+    checkUsable(checkers)
+    portal = Portal(SOCKS5Realm(), combine(checkers or [AllowAnonymousAccess()]))
+    accessLog = _accessLog(options["access-log"], FORMATS[options["access-log-format"]])
+    factory = SOCKS5ServerFactory(
+        reactor, portal, settings=_settings(options), accessLog=accessLog
+    )
+    factory.rules = Rules(options["rules"], own=factory.isOwn)
+    descriptions = options["listen"] or [
+        f"tcp:{options['port']}:interface={quoteStringArgument(options['interface'])}"
+    ]
+    return _Proxy(
+        factory,
+        [_endpoint(reactor, description) for description in descriptions],
+        drain=options["drain-timeout"],
+        mayListen=None if checkers else _onlyForThisHost,
+    )
+
+
+def _settings(options: Options) -> Settings:
+    """
+    Read the settings, and make sure that the limit of file descriptors carries them.
+
+    @raise ConfigurationError: more connections are asked for than there can be.
+    """
+    given = {
+        name: options[name.replace("_", "-")]
+        for name in (field.name for field in fields(Settings))
+        if options.get(name.replace("_", "-")) is not None
+    }
+    most = connections_for(raiseDescriptorLimit())
+    wanted = given.setdefault("max_connections", min(Settings.max_connections, most))
+    if wanted > most:
+        raise ConfigurationError(
+            f"--max-connections {wanted} needs more file descriptors than this process may have, "
+            f"which are enough for {most}: raise the limit (ulimit -n, or systemd's LimitNOFILE)"
+        )
+    return Settings(**given)
+
+
+def _accessLog(path: str | None, format: Callable[[AccessRecord], str]) -> AccessLog:
+    if path is None:
+        return TwistedAccessLog(format)
+    try:
+        return FileAccessLog(path, format)
+    except OSError as error:
+        raise ConfigurationError(f"--access-log {path}: {error.strerror}") from None
+
+
+def _endpoint(reactor: object, description: str) -> IStreamServerEndpoint:
+    try:
+        return serverFromString(reactor, description)
+    except Exception as error:
+        # Whatever a parser of endpoints, Twisted's or a plugin's, makes of wrong input.
+        raise ConfigurationError(f"--listen {description}: {error}") from None
+
+
+def _onlyForThisHost(address: IAddress) -> None:
+    """
+    Let only this host's own programs use a proxy that asks nobody who they are.
+
+    @raise ConfigurationError: others could connect to C{address} too.
+    """
+    found = ipAddress(address)
+    if found is not None and not found[0].is_loopback:
+        raise ConfigurationError(
+            f"{describeAddress(address)} can be reached from elsewhere, and no --auth says who "
+            "may use it: name the users, as in --auth file:/etc/socks5-users (lines of "
+            "name:password; see --help-auth), or, if anybody may, say --auth anonymous"
+        )
