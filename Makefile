@@ -23,7 +23,7 @@ RUN := $(VENV)/bin
 ASKED := $(filter command environment,$(firstword $(origin PYTHON)))
 INSTALLED := $(VENV)/.installed$(if $(ASKED),-$(subst /,-,$(PYTHON)))
 TOOLS := $(VENV)/.tools
-PIP := $(RUN)/python -m pip --quiet --disable-pip-version-check
+PIP := $(RUN)/python -m pip -qq --disable-pip-version-check
 # A test that hangs shall not hang the whole run.
 MINUTES := timeout --kill-after=30
 

@@ -301,10 +301,11 @@ def _accessLog(path: str | None, format: Callable[[AccessRecord], str]) -> Acces
 
 def _endpoint(reactor: object, description: str) -> IStreamServerEndpoint:
     try:
-        return serverFromString(reactor, description)
+        endpoint: IStreamServerEndpoint = serverFromString(reactor, description)
     except Exception as error:
         # Whatever a parser of endpoints, Twisted's or a plugin's, makes of wrong input.
         raise ConfigurationError(f"--listen {description}: {error}") from None
+    return endpoint
 
 
 def _onlyForThisHost(address: IAddress) -> None:

@@ -1,16 +1,16 @@
-"""Checkers, realms and a log that tests of authentication are made of: below the code under test."""
+"""Checkers, realms and a log for tests of authentication: they sit below the code under test."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, cast
 
 from twisted.cred.checkers import ICredentialsChecker
 from twisted.cred.credentials import IUsernamePassword
 from twisted.cred.error import UnauthorizedLogin
 from twisted.cred.portal import IRealm
 from twisted.internet.defer import Deferred
-from twisted.logger import LogEvent, eventAsJSON, eventAsText, globalLogPublisher
+from twisted.logger import ILogObserver, LogEvent, eventAsJSON, eventAsText, globalLogPublisher
 from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 from zope.interface import Interface, implementer
@@ -88,11 +88,18 @@ class Realm:
         return self.result
 
 
-def failed(deferred: Deferred[Any]) -> Failure:
-    """Return what a Deferred has failed with."""
+def failed(deferred: Deferred[Any]) -> tuple[Failure, BaseException]:
+    """Return what a Deferred has failed with: the failure, and its exception."""
     failures: list[Failure] = []
     deferred.addErrback(failures.append)
-    return failures[0]
+    return failures[0], thrown(failures[0])
+
+
+def thrown(failure: Failure) -> BaseException:
+    """Return a failure's exception, which every failure of ours has."""
+    if failure.value is None:
+        raise ValueError(failure)
+    return failure.value
 
 
 class LogCase(SynchronousTestCase):
@@ -101,8 +108,9 @@ class LogCase(SynchronousTestCase):
     def setUp(self) -> None:
         """Listen to the log."""
         self.events: list[LogEvent] = []
-        globalLogPublisher.addObserver(self.events.append)
-        self.addCleanup(globalLogPublisher.removeObserver, self.events.append)
+        observer = cast(ILogObserver, self.events.append)
+        globalLogPublisher.addObserver(observer)
+        self.addCleanup(globalLogPublisher.removeObserver, observer)
 
     def logged(self) -> str:
         """Return the events as text, as JSON, with verbose tracebacks and with variables."""

@@ -51,10 +51,10 @@ class CheckerChainTests(LogCase):
 
     def refused(self, chain: CheckerChain, credentials: ICredentials = ALICE) -> str:
         """Return the reason for which a chain refuses somebody."""
-        failure = failed(chain.requestAvatarId(credentials))
-        self.assertIs(failure.type, UnauthorizedLogin)
-        self.assertIsNone(failure.value.__context__)
-        return str(failure.value)
+        _, error = failed(chain.requestAvatarId(credentials))
+        self.assertIs(type(error), UnauthorizedLogin)
+        self.assertIsNone(error.__context__)
+        return str(error)
 
     def test_interface(self) -> None:
         """It is a checker, for one interface."""

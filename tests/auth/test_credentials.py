@@ -23,11 +23,10 @@ class OctetCredentialsTests(SynchronousTestCase):
     @given(st.binary(max_size=255), st.binary(max_size=255))
     @settings(max_examples=100, deadline=None)
     def test_octets(self, sent: bytes, held: bytes) -> None:
-        """Exactly the same octets are the same password, in any buffer."""
+        """Exactly the same octets are the same password."""
         credentials = OctetCredentials(b"alice", sent)
         self.assertIs(credentials.checkPassword(held), sent == held)
         self.assertIs(credentials.checkPassword(sent), True)
-        self.assertIs(credentials.checkPassword(bytearray(sent)), True)
 
     @given(st.text(max_size=60))
     @settings(max_examples=100, deadline=None)

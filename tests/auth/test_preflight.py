@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import builtins
 import os
 import sys
 from pathlib import Path
@@ -128,8 +129,8 @@ class StrcredTests(StrcredCase):
             "memory:alice:secret", f"file:{self.file(b'bob:x')}", "memory:carol:y", "anonymous"
         )
         for name, password in ((b"alice", b"secret"), (b"bob", b"x"), (b"carol", b"y")):
-            login = OctetCredentials(name, password)
-            self.assertEqual(self.admitted(checkers, login), name.decode())
+            credentials = OctetCredentials(name, password)
+            self.assertEqual(self.admitted(checkers, credentials), name.decode())
         self.assertIsNone(self.admitted(checkers, Anonymous()))
         login = self.login(checkers, OctetCredentials(b"alice", b"x"))
         self.failureResultOf(login, UnauthorizedLogin)
@@ -157,10 +158,13 @@ class MemoryAndFileTests(StrcredCase):
         """A file that may not be read; the test may be root, who may read anything."""
         path = self.file(b"alice:secret")
 
-        def denied(*args: object) -> None:
-            raise PermissionError(13, "Permission denied", path)
+        def denying(name: object, *args: Any) -> Any:
+            if name == path:
+                raise PermissionError(13, "Permission denied", path)
+            return opening(name, *args)
 
-        self.patch(preflight, "open", denied)
+        opening: Any = open
+        self.patch(builtins, "open", denying)
         self.assertIn("cannot be read: Permission denied", self.complaint([FilePasswordDB(path)]))
 
     def test_notRegular(self) -> None:

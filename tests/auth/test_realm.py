@@ -56,12 +56,12 @@ class SOCKS5RealmTests(SynchronousTestCase):
         """Any avatar ID has a name that can be written down, and it is never nobody's."""
         name = self.name(avatarId)
         self.assertIsNotNone(name)
-        assert name is not None
-        name.encode("utf-8")
+        self.assertTrue(f"{name}.".encode())
 
     def test_nobody(self) -> None:
         """A checker's slip of the pen is no identity, least of all nobody's."""
-        for slip in (None, False, True, 0, [], ("alice",)):
+        slips: list[object] = [None, False, True, 0, [], ("alice",)]
+        for slip in slips:
             self.assertRaises(TypeError, self.name, slip)
 
     def test_otherAvatars(self) -> None:

@@ -13,7 +13,7 @@ from twisted.cred.error import LoginDenied, Unauthorized, UnauthorizedLogin, Unh
 from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 
-from tests.auth.fakes import ALICE, LogCase
+from tests.auth.fakes import ALICE, LogCase, thrown
 from twisted_socks5.auth import OctetCredentials
 from twisted_socks5.auth.refusals import clientName, explain, safeText, withoutSecrets
 
@@ -68,6 +68,18 @@ class SafeTextTests(SynchronousTestCase):
                 f"Authorization: Basic {basic}",
             ):
                 self.assertEqual(self.text(f"bad: {spelling}!", credentials), _REMARK, spelling)
+
+    def test_eachSpelling(self) -> None:
+        """Passwords whose every other spelling is different are found too."""
+        for password, quoted in (
+            ("\u00e4\u00f6\u00fc\u00df".encode(), repr("\u00e4\u00f6\u00fc\u00df".encode())),
+            ("\u00e9\t\u00e9".encode(), repr("\u00e9\t\u00e9")),
+            ("\u00e4\u00f6\u00fc".encode(), json.dumps("\u00e4\u00f6\u00fc")),
+            (b"\xff\xfeab", b"\xff\xfeab".decode("utf-8", "replace")),
+            (b"\xe4\xf6ab", "\u00e4\u00f6ab"),
+        ):
+            credentials = OctetCredentials(b"bob", password)
+            self.assertEqual(self.text(f"bad: {quoted}!", credentials), _REMARK, quoted)
 
     @given(st.text(min_size=4, max_size=40), st.integers(0, 36), st.text(max_size=20))
     @settings(max_examples=100, deadline=None)
@@ -127,8 +139,9 @@ class WithoutSecretsTests(SynchronousTestCase):
         self.assertIn("correct-horse", original.getTraceback(detail="verbose"))
         copy = withoutSecrets(original, ALICE)
         self.assertNotIn("correct-horse", copy.getTraceback(detail="verbose"))
+        self.assertEqual([frame[3:] for frame in copy.frames], [((), ())])
         self.assertIsNone(copy.tb)
-        self.assertIsNone(copy.value.__traceback__)
+        self.assertIsNone(thrown(copy).__traceback__)
 
     def test_context(self) -> None:
         """Nor what the exception was raised from."""
@@ -139,8 +152,8 @@ class WithoutSecretsTests(SynchronousTestCase):
                 raise ValueError("unknown") from error
         except ValueError:
             copy = withoutSecrets(Failure(), ALICE)
-        self.assertIsNone(copy.value.__cause__)
-        self.assertIsNone(copy.value.__context__)
+        self.assertIsNone(thrown(copy).__cause__)
+        self.assertIsNone(thrown(copy).__context__)
 
     def test_withheld(self) -> None:
         """A telling text is not in it."""

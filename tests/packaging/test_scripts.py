@@ -15,14 +15,10 @@ from tests.packaging.checkout import ROOT, run
 
 
 class Machine:
-    """
-    A machine whose programs are fakes.
-
-    @ivar calls: what was called so far, a line each.
-    """
+    """A machine whose programs are fakes."""
 
     #: What the scripts need of a real machine.
-    TOOLS = ("bash", "cat", "chmod", "dirname", "env", "rm", "sed", "sh", "tee")
+    TOOLS = ("bash", "cat", "chmod", "dirname", "env", "rm", "sed", "sh", "tee", "true")
 
     def __init__(self, directory: str) -> None:
         self.directory = Path(directory).absolute()
@@ -47,6 +43,7 @@ class Machine:
 
     @property
     def calls(self) -> list[str]:
+        """What was called so far, a line each."""
         return self.log.read_text().splitlines()
 
     def run(self, script: str, *args: str, text: str = "") -> CompletedProcess[str]:

@@ -64,7 +64,7 @@ class OctetCredentials:
         @return: whether they are the same octets.  What is neither octets nor text, as the
             L{None} of a user without a password, is never the same.
         """
-        if not isinstance(password, (bytes, bytearray, str)):
+        if not isinstance(password, (bytes, str)):
             return False
         # The order matters: where lengths differ, compare_digest walks along its second
         # argument, and the time that takes must not tell the length of the checker's.

@@ -20,7 +20,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Protocol, cast
 
 from twisted.internet.address import UNIXAddress
 from twisted.internet.error import ConnectionDone
@@ -37,7 +37,7 @@ from twisted.protocols.policies import ProtocolWrapper
 from zope.interface import implementer
 
 if TYPE_CHECKING:
-    from twisted.internet.interfaces import IProducer
+    from twisted.internet.interfaces import IProducer, ITransport
     from twisted.python.failure import Failure
 
 
@@ -128,9 +128,9 @@ class Leg:
 
     # What the transport below tells.
 
-    def makeConnection(self, transport: StreamTransport) -> None:
-        """Take a transport; see L{IProtocol.makeConnection}."""
-        self.transport = transport
+    def makeConnection(self, transport: ITransport) -> None:
+        """Take a transport, which must have all of L{StreamTransport}."""
+        self.transport = cast(StreamTransport, transport)
 
     def connectionMade(self) -> None:
         """A leg waits for its relay."""

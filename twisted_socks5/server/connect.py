@@ -15,7 +15,7 @@ from twisted_socks5.wire import UNSPECIFIED, Address, Reply
 
 if TYPE_CHECKING:
     from twisted.internet.defer import Deferred
-    from twisted.internet.interfaces import IAddress
+    from twisted.internet.interfaces import IAddress, IProtocol
 
     from twisted_socks5.interfaces import IPAddress
     from twisted_socks5.server.session import SOCKS5ServerProtocol
@@ -68,12 +68,14 @@ class Connect:
         if self._dialling is not None:
             self._dialling.cancel()
 
-    def _dial(self, addresses: list[IPAddress]) -> Deferred[Leg]:
+    def _dial(self, addresses: list[IPAddress]) -> Deferred[IProtocol]:
         return self._session.server.dialer.dial(
             addresses, self._request.destination.port, LegFactory()
         )
 
-    def _connected(self, leg: Leg) -> None:
+    def _connected(self, leg: IProtocol) -> None:
+        if not isinstance(leg, Leg):
+            raise TypeError(f"the dialer returned {leg!r}, not what the factory built")
         transport = leg.transport
         tune(transport)
         peer = ipAddress(transport.getPeer())

@@ -60,9 +60,7 @@ def permittedAddresses(
     return found.addCallback(_permitted, rules, access)
 
 
-def _permitted(
-    addresses: Sequence[IPAddress], rules: IRules, access: Access
-) -> list[IPAddress]:
+def _permitted(addresses: Sequence[IPAddress], rules: IRules, access: Access) -> list[IPAddress]:
     verdicts = [(one, rules.judge(replace(access, address=one))) for one in addresses]
     permitted = [one for one, verdict in verdicts if verdict.permitted]
     if not permitted:

@@ -112,7 +112,9 @@ class SOCKS5ServerFactory(ServerFactory):
         self.listeningPorts: set[int] = set()
         self.idle = IdleWatch(self.clock, settings.idle_timeout, settings.half_closed_timeout)
         self.negotiating: DeadlineQueue[SOCKS5ServerProtocol] = DeadlineQueue(
-            self.clock, settings.negotiation_timeout or None, SOCKS5ServerProtocol.negotiationExpired
+            self.clock,
+            settings.negotiation_timeout or None,
+            SOCKS5ServerProtocol.negotiationExpired,
         )
         self._lingering: DeadlineQueue[SOCKS5ServerProtocol] = DeadlineQueue(
             self.clock, settings.linger_timeout, SOCKS5ServerProtocol.lingerExpired
@@ -132,8 +134,10 @@ class SOCKS5ServerFactory(ServerFactory):
         """Tell whether C{port} of C{address} is this server itself."""
         return port in self.listeningPorts and isLocalAddress(address)
 
-    def buildProtocol(self, addr: IAddress) -> SOCKS5ServerProtocol | None:
+    def buildProtocol(self, addr: IAddress | None) -> SOCKS5ServerProtocol | None:
         """Make a session; one too many is told so at its request, as long as there is room."""
+        if addr is None:
+            return None
         found = ipAddress(addr)
         client = found[0] if found else None
         overload = self._admit(client)

@@ -20,7 +20,6 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Protocol
 
 from twisted.cred.credentials import Anonymous
-from twisted.cred.error import UnauthorizedLogin
 from twisted.internet.defer import CancelledError
 from twisted.internet.error import ConnectionDone
 from twisted.internet.interfaces import IHalfCloseableProtocol
@@ -180,7 +179,7 @@ class SOCKS5ServerProtocol(TwistedProtocol):
         early = self._negotiation.take_rest()
         self._undertaking = None
         client = Leg()
-        client.makeConnection(self.transport)
+        client.transport = self.transport
         self._relay = relay = TCPRelay(client, target, self._relayFinished)
         if early:
             client.dataReceived(early)
@@ -214,8 +213,9 @@ class SOCKS5ServerProtocol(TwistedProtocol):
 
     def fail(self, failure: Failure) -> None:
         """Refuse a request for what went wrong with it."""
-        if failure.check(RequestError):
-            self.refuse(failure.value.reply, failure.value.reason)
+        error = failure.value
+        if isinstance(error, RequestError):
+            self.refuse(error.reply, error.reason)
         elif not failure.check(CancelledError):
             self.log.failure("A request could not be carried out", failure)
             self.refuse(Reply.GENERAL_FAILURE, "internal error, see the log")
@@ -343,9 +343,7 @@ class SOCKS5ServerProtocol(TwistedProtocol):
             return
         now = self.server.clock.seconds()
         delay = self.server.slowdown.failed(self.client, now)
-        reason = "wrong user name or password"
-        if not failure.check(UnauthorizedLogin):
-            reason = "the login could not be checked, see the log"
+        reason = str(failure.value) or "wrong user name or password"
         self._pending = self.server.clock.callLater(delay, self._denyLogin, reason)
 
     def _denyLogin(self, reason: str) -> None:
@@ -401,9 +399,7 @@ class SOCKS5ServerProtocol(TwistedProtocol):
         logout, self._logout = self._logout, None
         if logout is not None:
             logout()
-        self.record.seconds = (
-            self.server.clock.seconds() + self.server.epoch - self.record.started
-        )
+        self.record.seconds = self.server.clock.seconds() + self.server.epoch - self.record.started
         self.server.sessionEnds(self)
 
     def _callOff(self) -> None:
@@ -427,4 +423,3 @@ class SOCKS5ServerProtocol(TwistedProtocol):
 def _text(address: IAddress) -> str:
     found = ipAddress(address)
     return str(Address(*found)) if found else "unix"
-

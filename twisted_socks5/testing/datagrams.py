@@ -87,5 +87,5 @@ class DatagramSocket(MemorySocket):
         return data[:size], self.network.sockaddr(self.family, source)
 
     def poll(self) -> int:
-        """Tell what poll(2) would."""
-        return super().poll() | POLL_OUT | (POLL_IN if self._waiting or self._error else 0)
+        """Tell what poll(2) would: an error is none that could be read, so reactors close it."""
+        return super().poll() | POLL_OUT | (POLL_IN if self._waiting else 0)

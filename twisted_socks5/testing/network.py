@@ -28,8 +28,9 @@ Endpoint = tuple[Host, int]
 ANY4 = IPv4Address(0)
 ANY6 = IPv6Address(0)
 
-# What fails when a socket is made, before anything is sent.
+# What fails when a socket is made, and when it is bound, before anything is sent.
 NO_DESCRIPTOR = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS})
+NO_BINDING = frozenset({errno.EADDRNOTAVAIL, errno.EACCES})
 
 
 @dataclass(frozen=True)
@@ -171,9 +172,13 @@ class Network:
         @param item: the socket.
         @param address: what was asked for.
         @return: address and port, never 0.
-        @raise OSError: C{EADDRINUSE}.
+        @raise OSError: C{EADDRINUSE}, or what the route to the address fails with, if that is
+            C{EADDRNOTAVAIL} or C{EACCES}.
         """
         host, port = self.endpoint(item.family, address)
+        error = self.routeTo((host, port)).error
+        if error in NO_BINDING:
+            raise socketError(error)
         if not port:
             taken = {endpoint[1] for _, endpoint in self._bound}
             port = next(number for number in self._ports if number not in taken)

@@ -14,8 +14,10 @@ from twisted.internet.error import ConnectionDone, ConnectionLost
 from twisted.internet.interfaces import (
     IAddress,
     IConnector,
+    IConsumer,
     IHalfCloseableProtocol,
     IPushProducer,
+    ISystemHandle,
     ITCPTransport,
 )
 from twisted.internet.protocol import ClientFactory, Protocol, connectionDone
@@ -23,7 +25,7 @@ from twisted.python.failure import Failure
 from zope.interface import implementer
 
 
-class _PeerTransport(ITCPTransport, IPushProducer):
+class _PeerTransport(ITCPTransport, IPushProducer, IConsumer, ISystemHandle):
     """What a TCP transport is, in one word for the type checker."""
 
 

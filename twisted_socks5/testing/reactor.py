@@ -108,7 +108,7 @@ class MemoryReactor(Turns):
         @param host: an IP address.
         @param port: one of its ports; L{None} is each that has no route of its own.
         @param error: the L{errno} it fails with; C{EMFILE} and the like fail before anything
-            is sent, as a C{ConnectBindError}.
+            is sent, as a C{ConnectBindError}; C{EADDRNOTAVAIL} and C{EACCES} also fail to bind.
         @param silent: nothing ever comes back, so that connecting times out.
         @param delay: seconds until it is connected, has failed, or arrives.
         """

@@ -116,9 +116,14 @@ class MemorySocket:
         """
         Take a local address; port 0 takes a free one.
 
-        @raise OSError: C{EADDRINUSE}.
+        @raise OSError: C{EADDRINUSE}, or what the address was told to fail with.
         """
-        self.local = self.network.bind(self, address)
+        try:
+            self.local = self.network.bind(self, address)
+        except OSError:
+            # Twisted leaves such a socket to the garbage collector, which closes it.
+            self.close()
+            raise
 
     def close(self) -> None:
         """Give the descriptor back."""

@@ -10,15 +10,15 @@ from __future__ import annotations
 
 from ipaddress import IPv4Address, IPv6Address
 from struct import Struct
-from typing import Final, NamedTuple, Union
+from typing import Final, NamedTuple
 
 from .constants import MAX_NAME, MAX_PORT, AddressType
 from .errors import LocalProtocolError, UnknownAddressType
 
-Host = Union[IPv4Address, IPv6Address, bytes]
+Host = IPv4Address | IPv6Address | bytes
 """An IP address, or the raw octets of a DOMAINNAME."""
 
-Buffer = Union[bytes, bytearray, memoryview]
+Buffer = bytes | bytearray | memoryview
 """What messages are read from."""
 
 # Enum members cost a look-up by name each time, and these are compared for every request.
@@ -74,7 +74,7 @@ def pack_address(address: Address) -> bytes:
         65535, or an IPv6 address has a zone, which the wire has no place for.
     """
     host, port = address
-    # An explicit test, as struct raises something else for what does not fit.
+    # An explicit test: what does not fit makes struct raise errors of its own.
     if not 0 <= port <= MAX_PORT:
         raise LocalProtocolError(f"port {port} is not from 0 to {MAX_PORT}")
     if isinstance(host, IPv4Address):

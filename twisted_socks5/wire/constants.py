@@ -161,7 +161,9 @@ def describe_reply(code: int) -> str:
 
 def describe_reply4(code: int) -> str:
     """Say what a SOCKS4 CD means, for logs and exceptions."""
-    return f"{_REPLIES4[Reply4(code)] if code in _REPLIES4 else 'unassigned SOCKS4 reply'} ({code})"
+    return (
+        f"{_REPLIES4[Reply4(code)] if code in _REPLIES4 else 'unassigned SOCKS4 reply'} ({code})"
+    )
 
 
 MAX_PORT = 0xFFFF

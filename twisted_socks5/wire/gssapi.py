@@ -13,7 +13,6 @@ events.  Once a protection level is in force everything is framed: requests, rep
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Union
 
 from .address import Buffer
 from .constants import (
@@ -45,7 +44,7 @@ class Abort:
     """The two octets of a side that gives up its security context (RFC 1961, section 3.8)."""
 
 
-Frame = Union[Token, Abort]
+Frame = Token | Abort
 
 # Looked up by octet; ABORT is not among them, since it has neither a length nor a token.
 _TOKEN_KINDS = {int(kind): kind for kind in MTYP if kind is not MTYP.ABORT}

@@ -18,15 +18,12 @@ reach and how it is reached are the caller's answers.  No octet is sent here and
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from enum import Enum
 from functools import partial
-from typing import Final, Union
+from typing import Final
 
 from .address import UNSPECIFIED, Address
 from .constants import (
-    MAX_BUFFERED,
-    MAX_TOKEN_ROUNDS,
     MTYP,
     SOCKS4_VERSION,
     SOCKS_VERSION,
@@ -37,7 +34,7 @@ from .constants import (
     Reply4,
     describe_method,
 )
-from .errors import LocalProtocolError, MalformedFrame, ProtocolError, SOCKS4Off, TooManyOctets
+from .errors import LocalProtocolError, SOCKS4Off
 from .gssapi import Abort, Token, pack_abort, pack_token, parse_frame
 from .messages import (
     Greeting,
@@ -48,10 +45,11 @@ from .messages import (
     parse_request,
     parse_request_strictly,
 )
+from .negotiation import Negotiation, Reader
 from .socks4 import Request4, pack_reply4, parse_request4, reply4_for
 from .userpass import UsernamePassword, pack_status, parse_username_password
 
-ServerEvent = Union[Greeting, UsernamePassword, Token, Abort, Request, Request4]
+ServerEvent = Greeting | UsernamePassword | Token | Abort | Request | Request4
 """What L{ServerNegotiation.next_event} gives."""
 
 
@@ -147,7 +145,6 @@ TRANSITIONS: Final[dict[tuple[ServerState, ServerStep], ServerState]] = {
 """Every legal step and where it leads; one that is not here raises."""
 
 
-
 def _parse_opening(buffer: bytes) -> tuple[Greeting, int] | None:
     """Read how a connection begins where SOCKS4 is off, and tell such a client so."""
     if buffer[0] == SOCKS4_VERSION:
@@ -160,10 +157,7 @@ def _parse_opening_of_either(buffer: bytes) -> tuple[Greeting | Request4, int] |
     return parse_request4(buffer) if buffer[0] == SOCKS4_VERSION else parse_greeting(buffer)
 
 
-_Reader = Callable[[bytes], Union[tuple[ServerEvent, int], None]]
-
-
-def _readers(socks4: bool, strict: bool) -> dict[ServerState, _Reader]:
+def _readers(socks4: bool, strict: bool) -> dict[ServerState, Reader[ServerEvent]]:
     """Say which message the client has to send in which state; in other states it has to wait."""
     return {
         _S.EXPECT_GREETING: _parse_opening_of_either if socks4 else _parse_opening,
@@ -188,23 +182,16 @@ _STEPS: Final[dict[type, ServerStep]] = {
     Abort: _T.ABORT,
     Request: _T.REQUEST,
 }
-_TOKEN_STEPS: Final = {
-    MTYP.AUTHENTICATION: _T.TOKEN,
-    MTYP.PROTECTION_LEVEL: _T.PROTECTION_LEVEL,
-}
 _SELECTIONS: Final[dict[int, ServerStep]] = {
     Method.NO_AUTHENTICATION: _T.SELECT_NO_AUTHENTICATION,
     Method.USERNAME_PASSWORD: _T.SELECT_USERNAME_PASSWORD,
     Method.GSSAPI: _T.SELECT_GSSAPI,
     Method.NO_ACCEPTABLE_METHODS: _T.SELECT_NONE,
 }
-_HAVE_REST: Final = frozenset((_S.DONE, _S.MUST_REPLY_AGAIN, _S.MUST_SUBNEGOTIATE))
-
 # A member is looked up by name each time it is written with its class; these stand where it
 # counts, on the way of every connection.
 _EXPECT_GREETING: Final = ServerState.EXPECT_GREETING
 _MUST_REPLY: Final = ServerState.MUST_REPLY
-_REFUSED: Final = ServerState.REFUSED
 _SELECT_OTHER: Final = ServerStep.SELECT_OTHER
 _GRANT: Final = ServerStep.GRANT
 _SUCCEEDED: Final = int(Reply.SUCCEEDED)
@@ -212,126 +199,50 @@ _BIND: Final = int(Command.BIND)
 _NO_ACCEPTABLE_METHODS: Final = int(Method.NO_ACCEPTABLE_METHODS)
 
 
-class ServerNegotiation:
+class ServerNegotiation(Negotiation[ServerState, ServerStep, ServerEvent]):
     """
     One client's negotiation, from its greeting to the last reply.
 
-    A command that has no turn, or a value that the wire cannot carry, raises
-    L{LocalProtocolError} and changes nothing.  A mistake of the client's raises L{ProtocolError}
-    from L{next_event} (or from L{receive}, for too many octets), and again from every later
-    call; its C{answer} is what can still be sent.
+    L{Negotiation} says what happens out of turn and what is held.  In figures: once
+    L{next_event} has given L{None} in an C{EXPECT_…} state, at most 256 octets of a greeting,
+    512 of credentials, 261 of a request (519 of SOCKS4's) or 65,538 of a token are left.
 
-    What it holds is bounded.  Once L{next_event} has given L{None} in an C{EXPECT_…} state, less
-    than one message is left: up to 256 octets of a greeting, 512 of credentials, 261 of a
-    request, C{MAX_FRAME} of a token.  In a C{MUST_…} state what arrives is kept for later: stop
-    reading from the client then.  A client that pipelines will have sent one read's worth by
-    that time; C{MAX_BUFFERED} octets in all are an error.
+    The C{answer} of a C{ProtocolError} is what can still be sent to the client.
 
-    @ivar state: whose turn it is.
+    @ivar state: whose turn it is, a L{ServerState}.
     @ivar version: the version that is spoken: 5, or 4 once a SOCKS4 request has come.
     """
 
-    __slots__ = (
-        "_buffer",
-        "_command",
-        "_error",
-        "_offered",
-        "_readers",
-        "_rounds",
-        "state",
-        "version",
-    )
+    __slots__ = ("_command", "_offered", "version")
+
+    _transitions = TRANSITIONS
+    _refused = _S.REFUSED
+    _failed = _S.FAILED
+    _have_rest = frozenset((_S.DONE, _S.MUST_REPLY_AGAIN, _S.MUST_SUBNEGOTIATE))
+    _finished = (_T.NOT_SUBNEGOTIATED, _T.SUBNEGOTIATED)
 
     def __init__(self, *, socks4: bool = False, strict: bool = False) -> None:
         """
         @param socks4: whether SOCKS4 and 4a are served as well.
         @param strict: whether a request is refused whose RSV is not 0.
         """
-        self.state = _EXPECT_GREETING
+        super().__init__(_EXPECT_GREETING, _READERS[socks4, strict])
         self.version = SOCKS_VERSION
-        self._readers = _READERS[socks4, strict]
-        self._buffer = b""
         self._offered = b""
         self._command = 0
-        self._rounds = 0
-        self._error: ProtocolError | None = None
 
-    # From the client.
-
-    def receive(self, data: bytes) -> None:
-        """
-        Take octets from the client, in whatever pieces; L{next_event} says what they mean.
-
-        After a refusal they are dropped.
-
-        @raise ProtocolError: the negotiation has failed, or fails now because more than
-            C{MAX_BUFFERED} octets would be waiting.
-        """
-        if self._error is not None:
-            raise self._error.with_traceback(None)
-        if self.state is _REFUSED:
-            return
-        size = len(self._buffer) + len(data)
-        if size > MAX_BUFFERED:
-            raise self._fail(TooManyOctets(size))
-        self._buffer += data
-
-    def next_event(self) -> ServerEvent | None:
-        """
-        Read the client's next message, if it is the client's turn.
-
-        @return: what the client said, or L{None}: its message is not complete, or it is our
-            turn; L{state} tells which.
-        @raise ProtocolError: the client broke the protocol; final.
-        """
-        reader = self._readers.get(self.state)
-        if reader is None:
-            if self._error is not None:
-                raise self._error.with_traceback(None)
-            return None
-        buffer = self._buffer
-        if not buffer:
-            return None
-        try:
-            parsed = reader(buffer)
-        except ProtocolError as error:
-            raise self._fail(error) from None
-        if parsed is None:
-            return None
-        event, end = parsed
-        self._buffer = buffer[end:]
+    def _hear(self, event: ServerEvent) -> ServerStep:
         if isinstance(event, Token):
-            self._count_round(event)
-            step = _TOKEN_STEPS[event.kind]
-        else:
-            step = _STEPS[type(event)]
-            if isinstance(event, Greeting):
-                self._offered = event.methods
-            elif isinstance(event, (Request, Request4)):
-                self._command = event.command
-                self.version = event.version
-        self.state = state = TRANSITIONS[self.state, step]
-        if state is _REFUSED:
-            self._buffer = b""
-        return event
-
-    def take_rest(self) -> bytes:
-        """
-        Take what the client has sent behind its last message, and hold nothing back.
-
-        In C{DONE} and C{MUST_REPLY_AGAIN} that is payload that came early.  In
-        C{MUST_SUBNEGOTIATE} it belongs to the sub-negotiation that the caller speaks itself.
-
-        @raise LocalProtocolError: in any other state.
-        """
-        if self._error is not None:
-            raise self._error.with_traceback(None)
-        if self.state not in _HAVE_REST:
-            raise LocalProtocolError(f"take_rest() while {self.state.name}")
-        rest, self._buffer = self._buffer, b""
-        return rest
-
-    # To the client.
+            if event.kind is MTYP.PROTECTION_LEVEL:
+                return _T.PROTECTION_LEVEL
+            self._count_round()
+            return _T.TOKEN
+        if isinstance(event, Greeting):
+            self._offered = event.methods
+        elif isinstance(event, (Request, Request4)):
+            self._command = event.command
+            self.version = event.version
+        return _STEPS[type(event)]
 
     def select_method(self, method: int) -> bytes:
         """
@@ -394,21 +305,6 @@ class ServerNegotiation:
         self._enter(self._after(_T.SEND_ABORT))
         return pack_abort()
 
-    def finish_subnegotiation(self, success: bool = True) -> bytes:
-        """
-        Go on to the request, or give up, after what the caller did itself.
-
-        Nothing that arrived before is read as a request: octets from inside a sub-negotiation,
-        or not yet unwrapped, must not pass for what they are not.
-
-        @param success: whether the client is who it says, and the request may come.
-        @return: the octets received since the last L{take_rest}, which belong to the caller.
-        """
-        state = self._after(_T.SUBNEGOTIATED if success else _T.NOT_SUBNEGOTIATED)
-        rest, self._buffer = self._buffer, b""
-        self._enter(state)
-        return rest
-
     def reply(self, reply: int, bound: Address = UNSPECIFIED) -> bytes:
         """
         Answer the request, in the version that it came in (RFC 1928, section 6).
@@ -430,37 +326,9 @@ class ServerNegotiation:
         self._enter(state)
         return octets
 
-    # Between the two.
-
     def _reply_step(self, success: bool) -> ServerStep:
         if not success:
             return _T.REFUSE
         if self._command == _BIND and self.state is _MUST_REPLY:
             return _T.GRANT_FIRST
         return _GRANT
-
-    def _after(self, step: ServerStep) -> ServerState:
-        """Look up where a command of ours leads, before anything is done about it."""
-        state = TRANSITIONS.get((self.state, step))
-        if state is not None:
-            return state
-        if self._error is not None:
-            raise self._error.with_traceback(None)
-        raise LocalProtocolError(f"{step.value} while {self.state.name}")
-
-    def _enter(self, state: ServerState) -> None:
-        self.state = state
-        if state is _REFUSED:
-            self._buffer = b""
-
-    def _count_round(self, token: Token) -> None:
-        """@raise MalformedFrame: the client goes on and on."""
-        self._rounds += token.kind is MTYP.AUTHENTICATION
-        if self._rounds > MAX_TOKEN_ROUNDS:
-            raise self._fail(MalformedFrame(f"more than {MAX_TOKEN_ROUNDS} tokens"))
-
-    def _fail(self, error: ProtocolError) -> ProtocolError:
-        self._error = error
-        self._buffer = b""
-        self.state = ServerState.FAILED
-        return error

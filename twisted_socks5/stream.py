@@ -1,0 +1,313 @@
+"""
+A TCP transport that asks the kernel as rarely as it can.
+
+Twisted's own transports queue what is written and send it when the reactor next reports the
+socket writable: two changes of what it polls and a turn of its loop for a message that the
+kernel would have taken at once.  A L{Stream} sends first and queues only what is left.  It says
+no more than it has to (no log on either end, no object for an address that nobody asks for) and
+keeps no dictionary, since an idle proxy holds thousands.
+
+L{StreamTCP} connects with such transports where a reactor would with its own, and a
+L{StreamPort} accepts them from a port that Twisted has opened.  Both need a reactor that watches
+descriptors; everywhere else Twisted's own transports do the same work.
+"""
+
+from __future__ import annotations
+
+import socket
+import struct
+from errno import EINPROGRESS, EISCONN, EWOULDBLOCK
+from typing import TYPE_CHECKING, cast
+
+from twisted.internet.address import IPv4Address, IPv6Address
+from twisted.internet.error import (
+    ConnectBindError,
+    ConnectionAborted,
+    NotConnectingError,
+    TimeoutError,
+    getConnectError,
+)
+from twisted.internet.interfaces import (
+    IConnector,
+    IHalfCloseableDescriptor,
+    IHalfCloseableProtocol,
+    IPushProducer,
+    IReactorFDSet,
+    IReactorTime,
+    IReadWriteDescriptor,
+    ISystemHandle,
+    ITCPTransport,
+)
+from twisted.internet.main import CONNECTION_DONE, CONNECTION_LOST
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+from zope.interface import implementer
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from twisted.internet.interfaces import (
+        IAddress,
+        IDelayedCall,
+        IProducer,
+        IProtocol,
+        IProtocolFactory,
+    )
+    from twisted.internet.protocol import ClientFactory
+
+    class FDReactor(IReactorFDSet, IReactorTime):
+        """What streams ask of a reactor."""
+
+
+#: Octets read at a time, and as many may wait to be sent before a producer is paused.  A larger
+#: buffer costs a system call of its own for its memory, each time.
+BUFFER = 65536
+
+#: Connections accepted in a turn, before others get theirs.
+BATCH = 64
+
+#: Seconds without accepting when the process can't have another descriptor.
+EXHAUSTED = 0.25
+
+_RESET_ON_CLOSE = struct.pack("ii", 1, 0)
+
+_DONE = Failure(CONNECTION_DONE)
+
+
+def describe(family: int, name: tuple[str, int]) -> IAddress:
+    """Make an address of what a socket calls one."""
+    address = IPv4Address if family == socket.AF_INET else IPv6Address
+    return address("TCP", name[0], name[1])
+
+
+@implementer(ITCPTransport, IPushProducer, IReadWriteDescriptor, IHalfCloseableDescriptor,
+             ISystemHandle)  # fmt: skip
+class Stream:
+    """
+    A connected TCP socket; see L{ITCPTransport<twisted.internet.interfaces.ITCPTransport>}.
+
+    Differs from Twisted's own in this: what can be sent or shut down at once is, within the
+    call, so C{writeConnectionLost} may come from within C{loseWriteConnection}, and, once the
+    writing side is shut, C{connectionLost} from within C{loseConnection}.
+
+    @ivar protocol: is told what happens.
+    @ivar disconnecting: it is to be closed once everything is sent.
+    """
+
+    __slots__ = (
+        "__weakref__",
+        "_aborting",
+        "_fd",
+        "_paused",
+        "_producer",
+        "_reactor",
+        "_shut",
+        "_shutting",
+        "_socket",
+        "_streaming",
+        "_waiting",
+        "disconnecting",
+        "protocol",
+    )
+
+    bufferSize = BUFFER
+
+    def __init__(self, reactor: FDReactor, connected: socket.socket, protocol: IProtocol) -> None:
+        """
+        @param reactor: watches the socket.
+        @param connected: connected, and not blocking.
+        @param protocol: is told what happens; its C{makeConnection} is the caller's to call.
+        """
+        self._reactor = reactor
+        self._socket: socket.socket | None = connected
+        self._fd = connected.fileno()
+        self.protocol = protocol
+        self.disconnecting = False
+        self._aborting = False
+        self._shut = False
+        self._shutting = False
+        self._waiting: bytearray | None = None
+        self._producer: IProducer | None = None
+        self._streaming = False
+        self._paused = False
+
+    # What the reactor asks.
+
+    def fileno(self) -> int:
+        """Name the descriptor; -1 once it is closed."""
+        return self._fd
+
+    def logPrefix(self) -> str:
+        """Name us in the log."""
+        return "Stream"
+
+    def doRead(self) -> Exception | None:
+        """Pass on what has come."""
+        try:
+            data = self._socket.recv(BUFFER)  # type: ignore[union-attr]
+        except (BlockingIOError, InterruptedError):
+            return None
+        except OSError:
+            return CONNECTION_LOST
+        if not data:
+            return CONNECTION_DONE
+        self.protocol.dataReceived(data)
+        return None
+
+    def doWrite(self) -> Exception | None:
+        """Send what waits; then do what waited for that."""
+        waiting = self._waiting
+        if waiting:
+            try:
+                sent = self._socket.send(waiting)  # type: ignore[union-attr]
+            except (BlockingIOError, InterruptedError):
+                return None
+            except OSError:
+                return CONNECTION_LOST
+            if sent < len(waiting):
+                del waiting[:sent]
+                return None
+        self._waiting = None
+        self._reactor.removeWriter(self)
+        if self._producer is not None and (self._paused or not self._streaming):
+            self._paused = False
+            self._producer.resumeProducing()  # type: ignore[attr-defined]
+        elif self.disconnecting:
+            return CONNECTION_DONE
+        elif self._shutting:
+            self._shutDown()
+        return None
+
+    def readConnectionLost(self, reason: Failure) -> None:
+        """The peer's FIN."""
+        protocol = IHalfCloseableProtocol(self.protocol, None)
+        if protocol is None:
+            self.connectionLost(reason)
+        else:
+            protocol.readConnectionLost()
+
+    def writeConnectionLost(self, reason: Failure) -> None:
+        """Never called: a failing write is the end of the connection."""
+        self.connectionLost(reason)
+
+    def connectionLost(self, reason: Failure) -> None:
+        """It is over, for this reason."""
+        connected, self._socket = self._socket, None
+        if connected is None:
+            return
+        self._reactor.removeReader(self)
+        self._reactor.removeWriter(self)
+        self._fd = -1
+        self._waiting = None
+        producer, self._producer = self._producer, None
+        if producer is not None:
+            producer.stopProducing()
+        if self._aborting:
+            connected.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET_ON_CLOSE)
+        connected.close()
+        self.protocol.connectionLost(reason)
+
+    # What the protocol asks.
+
+    def write(self, data: bytes) -> None:
+        """Send, and queue what the kernel doesn't take."""
+        if self._socket is None or self._shut or self._aborting:
+            return
+        if self._waiting is not None:
+            self._waiting += data
+        elif data:
+            try:
+                sent = self._socket.send(data)
+            except OSError:
+                # Either it can't be sent now, or not at all, and doWrite will find out: a
+                # connection must not be lost while its protocol is in the middle of something.
+                sent = 0
+            if sent == len(data):
+                return
+            self._waiting = bytearray(memoryview(data)[sent:])
+            self._reactor.addWriter(self)
+        else:
+            return
+        if len(self._waiting) > BUFFER and self._streaming and not self._paused:
+            self._paused = True
+            self._producer.pauseProducing()  # type: ignore[union-attr]
+
+    def writeSequence(self, iovec: Iterable[bytes]) -> None:
+        """Send several pieces."""
+        self.write(b"".join(iovec))
+
+    def whenFlushed(self) -> None:
+        """Look at the queue again, even if it is empty: a pull producer wants to know."""
+        if self._waiting is None:
+            self._waiting = bytearray()
+            self._reactor.addWriter(self)
+
+    def loseWriteConnection(self) -> None:
+        """Send a FIN behind all that was written."""
+        self._shutting = True
+        if self._waiting is None and self._socket is not None and not self._shut:
+            self._shutDown()
+
+    def loseConnection(self) -> None:
+        """Close behind all that was written."""
+        if self._socket is None or self.disconnecting or self._aborting:
+            return
+        self.disconnecting = True
+        if self._shut:
+            self.connectionLost(_DONE)
+        else:
+            self._reactor.removeReader(self)
+            self._reactor.addWriter(self)
+
+    def abortConnection(self) -> None:
+        """Close at once, with a reset."""
+        if self._socket is None or self._aborting:
+            return
+        self._aborting = True
+        self._reactor.removeReader(self)
+        self._reactor.removeWriter(self)
+        self._reactor.callLater(0, self.connectionLost, Failure(ConnectionAborted()))
+
+    def _shutDown(self) -> None:
+        self._shut = True
+        try:
+            self._socket.shutdown(socket.SHUT_WR)  # type: ignore[union-attr]
+        except OSError:
+            pass  # The peer has reset it, which the reactor will report.
+        protocol = IHalfCloseableProtocol(self.protocol, None)
+        if protocol is not None:
+            protocol.writeConnectionLost()
+
+    # As a producer, and as a consumer.
+
+    def pauseProducing(self) -> None:
+        """Stop reading."""
+        self._reactor.removeReader(self)
+
+    def resumeProducing(self) -> None:
+        """Read."""
+        if self._socket is not None and not self.disconnecting and not self._aborting:
+            self._reactor.addReader(self)
+
+    def stopProducing(self) -> None:
+        """Close."""
+        self.loseConnection()
+
+    def registerProducer(self, producer: IProducer, streaming: bool) -> None:
+        """Tell C{producer} when to pause (streaming) or to send more (not)."""
+        if self._producer is not None:
+            raise RuntimeError(f"a producer is registered already: {self._producer!r}")
+        if self._socket is None:
+            producer.stopProducing()
+            return
+        self._producer = producer
+        self._streaming = streaming
+        self._paused = False
+        if not streaming:
+            producer.resumeProducing()  # type: ignore[attr-defined]
+
+    def unregisterProducer(self) -> None:
+        """Tell nobody any more."""
+        self._producer = None
+        self._streaming = self._paused = False
+'''
