@@ -95,7 +95,7 @@ class Dialled(Protocol):
         self.events.append(f"lost: {type(reason.value).__name__}")
 
 
-class DialledFactory(Factory[Dialled]):
+class DialledFactory(Factory):
     """
     The caller's factory; it notes what is built, and for which peer.
 

@@ -156,7 +156,7 @@ class NormaliseNameTests(SynchronousTestCase):
 
     def test_names(self) -> None:
         """Names are lower-case ASCII without a trailing dot."""
-        for given_, expected in (
+        for written, expected in (
             ("Example.COM", "example.com"),
             ("example.com.", "example.com"),
             ("localhost.", "localhost"),
@@ -176,7 +176,7 @@ class NormaliseNameTests(SynchronousTestCase):
             ("\uff45\uff58\uff41mple.com", "example.com"),
             ("\u4f8b\u5b50.\u6d4b\u8bd5", "xn--fsqu00a.xn--0zwm56d"),
         ):
-            self.assertEqual(normalise(given_.encode()), expected, ascii(given_))
+            self.assertEqual(normalise(written.encode()), expected, ascii(written))
 
     def test_bounds(self) -> None:
         """Labels of 63 and names of 253 characters pass, longer ones do not."""

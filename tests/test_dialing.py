@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import gc
+import weakref
 
 from twisted.internet.interfaces import (
     IProtocol,
@@ -102,14 +103,20 @@ class SingleTests(DialTestCase):
 
     def test_garbage(self) -> None:
         """Nothing of the race outlives it in a cycle for the collector to find."""
+        self.addCleanup(gc.enable)
+        gc.disable()
         self.failing(V6[0], errno.ECONNREFUSED)
         self.silent(V4[0])
         result = self.dial(V6[0], V4[0], V6[1])
+        races = [
+            weakref.ref(each)
+            for each in gc.get_objects()
+            if isinstance(each, dialing._Race) and each.dialer is self.dialer
+        ]
+        self.assertEqual(len(races), 1)
         self.reactor.advance(1)
         self.assertConnected(result, V6[1])
-        del result
-        mine = [each for each in gc.get_objects() if isinstance(each, dialing._Race)]
-        self.assertEqual(mine, [])
+        self.assertIsNone(races[0]())
 
 
 class RaceTests(DialTestCase):

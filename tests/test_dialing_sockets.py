@@ -49,7 +49,7 @@ class Caller(Protocol):
         self.lost.callback(None)
 
 
-class CallerFactory(Factory[Caller]):
+class CallerFactory(Factory):
     """The caller's factory; it counts."""
 
     noisy = False

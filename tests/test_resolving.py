@@ -261,6 +261,18 @@ class ForeignTests(LookupTestCase):
         self.assertEqual(self.found(self.lookup.lookup(NAME)), ["192.0.2.1"])
         self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 1)
 
+    def test_noResolution(self) -> None:
+        """A resolver that returns nothing to be cancelled is let off."""
+
+        def ask(receiver: IResolutionReceiver, name: str) -> None:
+            self.resolver.asked.append(Resolution(name, receiver))
+
+        self.patch(self.resolver, "resolveHostName", ask)
+        result = self.lookup.lookup(NAME)
+        self.reactor.advance(10)
+        self.assertUnresolved(result, f"cannot resolve {NAME}: no answer within 10 s")
+        self.resolver.asked[0].answer(tcp("192.0.2.1"))
+
     def test_receiver(self) -> None:
         """What the resolver is given is what its interface asks for."""
         self.lookup.lookup(NAME)

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import socket
 import threading
-from collections.abc import Callable
-from queue import SimpleQueue
 from typing import Any
 
 from twisted.internet import reactor as installed
@@ -69,27 +67,50 @@ class System:
     A getaddrinfo that answers when it is told to.
 
     @ivar calls: what it was asked, in order.
-    @ivar begun: fires, in the reactor's thread, each time it is called.
     """
 
     def __init__(self) -> None:
         self.calls: list[tuple[Any, ...]] = []
-        self.answers: dict[str, SimpleQueue[Any]] = {}
-        self.whenBegun: Callable[[], object] = lambda: None
+        self._answers: dict[str, list[Any]] = {}
+        self._released = False
+        self._changed = threading.Condition()
+        self._waiting: list[tuple[int, Deferred[None]]] = []
 
     def getaddrinfo(self, *args: Any) -> Any:
         """Wait in the thread until there is an answer, and give or raise it."""
-        self.calls.append(args)
-        answer = self.answers.setdefault(args[0], SimpleQueue())
-        reactor.callFromThread(self.whenBegun)
-        outcome = answer.get(timeout=60)
+        with self._changed:
+            self.calls.append(args)
+            reactor.callFromThread(self._begun)
+            answers = self._answers.setdefault(args[0], [])
+            self._changed.wait_for(lambda: answers or self._released)
+            outcome = answers.pop(0) if answers else []
         if isinstance(outcome, BaseException):
             raise outcome
         return outcome
 
     def answer(self, name: str, outcome: Any) -> None:
         """Let one call for this name return, or raise if it is an exception."""
-        self.answers.setdefault(name, SimpleQueue()).put(outcome)
+        with self._changed:
+            self._answers.setdefault(name, []).append(outcome)
+            self._changed.notify_all()
+
+    def release(self) -> None:
+        """Let all calls return, those to come too."""
+        with self._changed:
+            self._released = True
+            self._changed.notify_all()
+
+    def called(self, count: int) -> Deferred[None]:
+        """Tell when it has been called so often."""
+        result: Deferred[None] = Deferred()
+        self._waiting.append((count, result))
+        self._begun()
+        return result
+
+    def _begun(self) -> None:
+        for each in [each for each in self._waiting if each[0] <= len(self.calls)]:
+            self._waiting.remove(each)
+            each[1].callback(None)
 
 
 class ThreadedTestCase(TestCase):
@@ -104,8 +125,7 @@ class ThreadedTestCase(TestCase):
     def tearDown(self) -> None:
         """No thread survives, once those that are stuck have come back."""
         self.resolver.stop()
-        for name, _, _, _ in self.system.calls:
-            self.system.answer(name, [])
+        self.system.release()
         for each in threads():
             each.join(10)
         self.assertEqual(threads(), [])
@@ -116,14 +136,6 @@ class ThreadedTestCase(TestCase):
         self.receivers.append(receiver)
         self.resolver.resolveHostName(receiver, name, **kw)
         return receiver
-
-    async def called(self, count: int) -> None:
-        """Wait until getaddrinfo has been called so often."""
-        while len(self.system.calls) < count:
-            begun: Deferred[None] = Deferred()
-            self.system.whenBegun = lambda: begun.called or begun.callback(None)
-            if len(self.system.calls) < count:
-                await begun
 
     def names(self) -> list[str]:
         """Tell which names getaddrinfo was called for."""
@@ -194,7 +206,7 @@ class ResolvingTests(ThreadedTestCase):
         """The system's own getaddrinfo knows localhost, and that some things are no names."""
         resolver = ThreadedResolver(reactor)
         resolver.start()
-        self.addCleanup(resolver.stop)
+        self.resolver = resolver  # to be stopped
         lookup = NameLookup(resolver, reactor)
         found = await lookup.lookup("localhost")
         self.assertTrue(found)
@@ -228,19 +240,19 @@ class ThreadTests(ThreadedTestCase):
     async def test_limit(self) -> None:
         """Two names keep two threads busy; a third waits for the first of them."""
         first, _, third = (self.ask(name) for name in "abc")
-        await self.called(2)
+        await self.system.called(2)
         self.assertEqual(sorted(self.names()), ["a", "b"])
         self.system.answer("a", [ANSWER4])
         await first.done
         self.assertNoResult(third.done)
-        await self.called(3)
+        await self.system.called(3)
         self.assertEqual(self.names()[2:], ["c"])
         self.assertEqual(len(threads()), 2)
 
     async def test_sameName(self) -> None:
         """A name whose thread is stuck takes no other; its answer serves all."""
         first = self.ask("a")
-        await self.called(1)
+        await self.system.called(1)
         second = self.ask("a", portNumber=80)
         other = self.ask("b")
         self.system.answer("b", [])
@@ -269,7 +281,7 @@ class ThreadTests(ThreadedTestCase):
         """What runs and is cancelled is not heard, and its thread is free when it returns."""
         first = self.ask("a")
         second = self.ask("b")
-        await self.called(2)
+        await self.system.called(2)
         first.resolution.cancel()
         second.resolution.cancel()
         third = self.ask("c")
@@ -320,7 +332,7 @@ class LifecycleTests(ThreadedTestCase):
         self.resolver.start()
         self.resolver.start()  # twice is once
         receivers = [self.ask(name) for name in "aabc"]
-        await self.called(2)
+        await self.system.called(2)
         self.resolver.stop()
         self.resolver.stop()
         for each in receivers:
@@ -346,11 +358,11 @@ class LifecycleTests(ThreadedTestCase):
         """Started again it has threads of its own; what the old ones bring is not heard."""
         self.resolver.start()
         self.ask("a")
-        await self.called(1)
+        await self.system.called(1)
         self.resolver.stop()
         self.resolver.start()
         receiver = self.ask("a")
-        await self.called(2)
+        await self.system.called(2)
         [old, _] = threads()
         self.system.answer("a", [ANSWER4])
         # Which of the two calls takes the answer is open; both get one.

@@ -193,8 +193,7 @@ class _Query:
 
     def _leave(self, answer: Deferred[list[IPAddress]]) -> None:
         """One who waited gives up; the last one takes the question along."""
-        if answer in self._waiting:
-            self._waiting.remove(answer)
+        self._waiting.remove(answer)
         if not self._waiting and not self.over:
             self.addresses.clear()
             self._close()

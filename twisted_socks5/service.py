@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from twisted.application.service import Service
 from twisted.internet.defer import Deferred, DeferredList, maybeDeferred
+from twisted.internet.tcp import Port
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from twisted.internet.interfaces import IAddress, IListeningPort, IStreamServerEndpoint
 
     from twisted_socks5.server import SOCKS5ServerFactory
+    from twisted_socks5.streams import StreamPort
 
 
 def describeAddress(address: IAddress) -> str:
@@ -57,6 +59,7 @@ class SOCKS5Service(Service):
         """
         self.factory = factory
         self.ports: list[IListeningPort] = []
+        self._accepting: list[StreamPort] = []
         self._endpoints = endpoints
         self._drain = drain
         self._mayListen = mayListen
@@ -80,6 +83,9 @@ class SOCKS5Service(Service):
             latest.
         """
         super().stopService()
+        for accepting in self._accepting:
+            accepting.stop()
+        self._accepting.clear()
         ports, self.ports = self.ports, []
         stopped = DeferredList([maybeDeferred(port.stopListening) for port in ports])
         return stopped.addCallback(lambda _: self._drained())
@@ -121,6 +127,13 @@ class SOCKS5Service(Service):
                 port.stopListening()
             self.ports = []
             failures[0].raiseException()
+        if self.factory.streams is not None:
+            # Only where nothing is between the port and the sessions: no TLS, no PROXY protocol.
+            self._accepting = [
+                self.factory.streams.accept(port, self.factory)
+                for port in self.ports
+                if type(port) is Port and port.factory is self.factory
+            ]
 
     def _listening(self, port: IListeningPort) -> None:
         self.ports.append(port)

@@ -5,6 +5,7 @@ How connections end, in memory as over loopback sockets.
 from __future__ import annotations
 
 import socket
+from typing import Any
 
 from tests.testing.worlds import FLOOD, KERNEL_LOAD, InMemory, OnLoopback, World, played
 from twisted_socks5.testing import Peer, PlainPeer
@@ -256,7 +257,8 @@ class Endings(World):
     async def test_loseWithUnreadInputLosesTheReply(self) -> None:
         """A close with unread input drops what has not reached the other side yet."""
         near, far = await self.pair()
-        near.transport.getHandle().setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 2 * KERNEL_LOAD)
+        handle: Any = near.transport.getHandle()
+        handle.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 2 * KERNEL_LOAD)
         near.pause()
         far.pause()
         far.write(b"unread")

@@ -13,6 +13,7 @@ from twisted.internet.error import ConnectionRefusedError as Refused
 from twisted.internet.interfaces import IPushProducer
 from twisted.internet.protocol import DatagramProtocol
 from twisted.internet.task import deferLater
+from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from tests.testing.worlds import FLOOD, LOOPBACK, InMemory, OnLoopback, World, played
@@ -136,9 +137,9 @@ class Flow(World):
         self.assertEqual(factory.failures, [])
         while not factory.failures:
             await deferLater(self.reactor, 0)
-        (failure,) = factory.failures
-        self.assertEqual(failure.type, Refused)
-        self.assertEqual(failure.value.osError, errno.ECONNREFUSED)
+        reason: Any = factory.failures[0].value
+        self.assertEqual(type(reason), Refused)
+        self.assertEqual(reason.osError, errno.ECONNREFUSED)
         self.assertEqual(connector.state, "disconnected")
 
     def test_portInUse(self) -> None:
@@ -164,6 +165,64 @@ class Flow(World):
         self.assertEqual(factory.peer.events, ["made", "eof"])
         factory.peer.lose()
         await factory.peer.whenLost()
+
+    @played
+    async def test_mapped(self) -> None:
+        """A listener on all of IPv6 hears IPv4 as well, and sees mapped addresses."""
+        listening, connecting = PeerFactory(), PeerFactory()
+        port = self.reactor.listenTCP(0, listening, interface="::")
+        self.addCleanup(port.stopListening)
+        self.reactor.connectTCP(LOOPBACK, port.getHost().port, connecting)
+        while not (listening.peers and connecting.peers):
+            await deferLater(self.reactor, 0)
+        near, far = connecting.peer, listening.peer
+        await self.rest()
+        self.assertEqual(far.transport.getPeer().host, f"::ffff:{LOOPBACK}")
+        self.assertEqual(far.transport.getHost().host, f"::ffff:{LOOPBACK}")
+        self.assertEqual(near.transport.getPeer().host, LOOPBACK)
+        near.lose()
+        await far.whenEOF()
+        far.lose()
+        await far.whenLost()
+
+    @played
+    async def test_resetBeforeAccepted(self) -> None:
+        """A listener that goes resets the connections it has not accepted."""
+        listening, connecting = PeerFactory(), PeerFactory()
+        port = self.reactor.listenTCP(0, listening, interface=LOOPBACK)
+        port.stopReading()
+        self.reactor.connectTCP(LOOPBACK, port.getHost().port, connecting)
+        while not connecting.peers:
+            await deferLater(self.reactor, 0)
+        await port.stopListening()
+        await connecting.peer.whenLost()
+        self.assertEqual(connecting.peer.events, ["made", "ConnectionLost"])
+        self.assertEqual(listening.peers, [])
+
+    @played
+    async def test_failingFactory(self) -> None:
+        """A factory that raises costs its connection, not the listener."""
+
+        class Failing(PeerFactory):
+            def buildProtocol(self, addr: object) -> Any:
+                if not self.failures:
+                    self.failures.append(Failure(ZeroDivisionError()))
+                    raise ZeroDivisionError
+                return super().buildProtocol(None)
+
+        listening, connecting = Failing(), PeerFactory()
+        number = self.listen(listening)
+        self.reactor.connectTCP(LOOPBACK, number, connecting)
+        while not (connecting.peers and listening.failures):
+            await deferLater(self.reactor, 0)
+        self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 1)
+        connecting.peer.abort()
+        again = PeerFactory()
+        self.reactor.connectTCP(LOOPBACK, number, again)
+        while not (again.peers and listening.peers):
+            await deferLater(self.reactor, 0)
+        again.peer.abort()
+        await listening.peer.whenLost()
 
     # Datagrams
 

@@ -12,6 +12,7 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING
 
 from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import IReactorFDSet
 from twisted.internet.protocol import ServerFactory
 from twisted.logger import Logger
 
@@ -28,6 +29,7 @@ from twisted_socks5.rules import Rules
 from twisted_socks5.server.connect import Connect
 from twisted_socks5.server.localhost import isLocalAddress
 from twisted_socks5.server.session import SOCKS5ServerProtocol, Undertaking
+from twisted_socks5.streams import StreamTCP
 from twisted_socks5.wire import Command, Request
 
 if TYPE_CHECKING:
@@ -51,6 +53,7 @@ class SOCKS5ServerFactory(ServerFactory):
 
     @ivar settings: the deadlines and limits.
     @ivar rules: who may reach what.
+    @ivar streams: makes transports that are faster than the reactor's own, where it can.
     @ivar sessions: all sessions that have not ended.
     @ivar listeningPorts: ports that this server is known to listen on; no client from elsewhere
         may reach them through the proxy.
@@ -100,8 +103,11 @@ class SOCKS5ServerFactory(ServerFactory):
         self.lookup = NameLookup(
             resolver or self._ownResolver, self.clock, timeout=settings.lookup_timeout
         )
+        self.streams: StreamTCP | None = None
+        if IReactorFDSet.providedBy(reactor):
+            self.streams = StreamTCP(reactor)
         self.dialer: IDialer = dialer or HappyEyeballs(
-            reactor, self.clock, timeout=settings.dial_timeout
+            self.streams or reactor, self.clock, timeout=settings.dial_timeout
         )
         self.accessLog: AccessLog = accessLog or TwistedAccessLog()
         self.limits = ConnectionLimits(

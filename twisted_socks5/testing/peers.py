@@ -20,7 +20,7 @@ from twisted.internet.interfaces import (
     ISystemHandle,
     ITCPTransport,
 )
-from twisted.internet.protocol import ClientFactory, Protocol, connectionDone
+from twisted.internet.protocol import ClientFactory, Protocol, ServerFactory, connectionDone
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
@@ -86,8 +86,8 @@ class PlainPeer(Protocol):
 
     @property
     def wasReset(self) -> bool:
-        """Whether the connection was lost in another way than by closing it in order."""
-        return self.lost is not None and bool(self.lost.check(ConnectionLost))
+        """Whether the far side, or the network, cut the connection."""
+        return self.lost is not None and self.lost.type is ConnectionLost
 
     @property
     def wasClosed(self) -> bool:
@@ -197,7 +197,7 @@ else:
     _PeerFactoryBase = ClientFactory
 
 
-class PeerFactory(_PeerFactoryBase):
+class PeerFactory(_PeerFactoryBase, ServerFactory):
     """
     Builds peers for listeners and connectors alike, and keeps them.
 

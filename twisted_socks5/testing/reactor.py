@@ -7,6 +7,7 @@ connect, without a socket, a thread or a wait.
 
 from __future__ import annotations
 
+import os
 import socket
 from collections.abc import Callable, Iterable
 from ipaddress import ip_address
@@ -46,7 +47,7 @@ AnyAddress = IPv4Address | IPv6Address | UNIXAddress
 def _endpointOf(address: AnyAddress) -> tuple[int, Endpoint]:
     """Tell the family of an address, and the address as the network writes it."""
     if isinstance(address, UNIXAddress):
-        return socket.AF_UNIX, (str(address.name), 0)
+        return socket.AF_UNIX, (os.fsdecode(address.name or b""), 0)
     family = socket.AF_INET6 if isinstance(address, IPv6Address) else socket.AF_INET
     return family, (ip_address(address.host), address.port)
 

@@ -12,6 +12,7 @@ import socket
 from typing import TYPE_CHECKING, Any, cast
 
 from twisted.internet import tcp, udp
+from twisted.internet.abstract import isIPAddress, isIPv6Address
 from twisted.internet.address import IPv4Address, IPv6Address, UNIXAddress
 from twisted.internet.interfaces import IProtocol
 from twisted.python import log
@@ -46,11 +47,11 @@ class MemoryClient(tcp.Client):
         @raise OSError: when the route to the destination says that there is no descriptor.
         """
         network = _networkOf(self.connector.reactor)
-        family = self.addressFamily
-        route = network.routeTo(network.endpoint(family, self.addr))
-        if route.error in NO_DESCRIPTOR:
-            raise socketError(route.error)
-        return _asSocket(StreamSocket(network, family))
+        if isIPAddress(self.addr[0]) or isIPv6Address(self.addr[0]):  # no name, that is
+            route = network.routeTo(network.endpoint(self.addressFamily, self.addr))
+            if route.error in NO_DESCRIPTOR:
+                raise socketError(route.error)
+        return _asSocket(StreamSocket(network, self.addressFamily))
 
 
 class MemoryConnector(tcp.Connector):

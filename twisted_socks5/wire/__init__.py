@@ -114,13 +114,14 @@ A mistake of the peer's knows how it is answered, and nothing goes on after it:
 
     >>> server = ServerNegotiation()
     >>> server.receive(b"GET / HTTP/1.0")
-    >>> server.next_event()
-    Traceback (most recent call last):
-        ...
-    twisted_socks5.wire.errors.UnsupportedVersion: version 71 instead of 5 in the greeting: looks like HTTP
+    >>> try:
+    ...     server.next_event()
+    ... except ProtocolError as error:
+    ...     print(error.reason)
+    version 71 instead of 5 in the greeting: looks like HTTP
     >>> server.state.name
     'FAILED'
-"""  # noqa: E501  (the traceback is one line, as Python writes it)
+"""
 
 from __future__ import annotations
 

@@ -232,16 +232,16 @@ class ServerNegotiation(Negotiation[ServerState, ServerStep, ServerEvent]):
         self._command = 0
 
     def _hear(self, event: ServerEvent) -> ServerStep:
-        if isinstance(event, Token):
-            if event.kind is MTYP.PROTECTION_LEVEL:
-                return _T.PROTECTION_LEVEL
-            self._count_round()
-            return _T.TOKEN
         if isinstance(event, Greeting):
             self._offered = event.methods
         elif isinstance(event, (Request, Request4)):
             self._command = event.command
             self.version = event.version
+        elif isinstance(event, Token):
+            if event.kind is MTYP.PROTECTION_LEVEL:
+                return _T.PROTECTION_LEVEL
+            self._count_round()
+            return _T.TOKEN
         return _STEPS[type(event)]
 
     def select_method(self, method: int) -> bytes:

@@ -2,73 +2,65 @@
 A TCP transport that asks the kernel as rarely as it can.
 
 Twisted's own transports queue what is written and send it when the reactor next reports the
-socket writable: two changes of what it polls and a turn of its loop for a message that the
-kernel would have taken at once.  A L{Stream} sends first and queues only what is left.  It says
-no more than it has to (no log on either end, no object for an address that nobody asks for) and
-keeps no dictionary, since an idle proxy holds thousands.
-
-L{StreamTCP} connects with such transports where a reactor would with its own, and a
-L{StreamPort} accepts them from a port that Twisted has opened.  Both need a reactor that watches
-descriptors; everywhere else Twisted's own transports do the same work.
+socket writable: two changes of what it polls and a turn of its loop, for a message that the
+kernel would have taken at once.  A L{Stream} sends first and queues only what is left.  It makes
+no object that nobody asks for and keeps no dictionary, since an idle proxy holds thousands.
 """
 
 from __future__ import annotations
 
 import socket
 import struct
-from errno import EINPROGRESS, EISCONN, EWOULDBLOCK
-from typing import TYPE_CHECKING, cast
+from contextlib import suppress
+from errno import EBADF
+from typing import TYPE_CHECKING, Protocol
 
 from twisted.internet.address import IPv4Address, IPv6Address
-from twisted.internet.error import (
-    ConnectBindError,
-    ConnectionAborted,
-    NotConnectingError,
-    TimeoutError,
-    getConnectError,
-)
+from twisted.internet.error import ConnectionAborted
 from twisted.internet.interfaces import (
-    IConnector,
     IHalfCloseableDescriptor,
     IHalfCloseableProtocol,
     IPushProducer,
-    IReactorFDSet,
-    IReactorTime,
     IReadWriteDescriptor,
     ISystemHandle,
     ITCPTransport,
 )
 from twisted.internet.main import CONNECTION_DONE, CONNECTION_LOST
-from twisted.logger import Logger
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable
 
-    from twisted.internet.interfaces import (
-        IAddress,
-        IDelayedCall,
-        IProducer,
-        IProtocol,
-        IProtocolFactory,
-    )
-    from twisted.internet.protocol import ClientFactory
+    from twisted.internet.interfaces import IAddress, IDelayedCall, IProducer, IProtocol
 
-    class FDReactor(IReactorFDSet, IReactorTime):
-        """What streams ask of a reactor."""
+
+class Reactor(Protocol):
+    """What streams ask of a reactor: L{IReactorFDSet} and L{IReactorTime}."""
+
+    def addReader(self, reader: object) -> None:
+        """Call its C{doRead} when there is something to read."""
+
+    def removeReader(self, reader: object) -> None:
+        """Do so no more."""
+
+    def addWriter(self, writer: object) -> None:
+        """Call its C{doWrite} when something can be written."""
+
+    def removeWriter(self, writer: object) -> None:
+        """Do so no more."""
+
+    def callLater(
+        self, delay: float, callable: Callable[..., object], *args: object
+    ) -> IDelayedCall:
+        """Call it in so many seconds."""
 
 
 #: Octets read at a time, and as many may wait to be sent before a producer is paused.  A larger
 #: buffer costs a system call of its own for its memory, each time.
 BUFFER = 65536
 
-#: Connections accepted in a turn, before others get theirs.
-BATCH = 64
-
-#: Seconds without accepting when the process can't have another descriptor.
-EXHAUSTED = 0.25
-
+#: struct linger: on, for 0 seconds.
 _RESET_ON_CLOSE = struct.pack("ii", 1, 0)
 
 _DONE = Failure(CONNECTION_DONE)
@@ -112,14 +104,14 @@ class Stream:
 
     bufferSize = BUFFER
 
-    def __init__(self, reactor: FDReactor, connected: socket.socket, protocol: IProtocol) -> None:
+    def __init__(self, reactor: Reactor, connected: socket.socket, protocol: IProtocol) -> None:
         """
         @param reactor: watches the socket.
         @param connected: connected, and not blocking.
         @param protocol: is told what happens; its C{makeConnection} is the caller's to call.
         """
         self._reactor = reactor
-        self._socket: socket.socket | None = connected
+        self._socket = connected
         self._fd = connected.fileno()
         self.protocol = protocol
         self.disconnecting = False
@@ -144,7 +136,7 @@ class Stream:
     def doRead(self) -> Exception | None:
         """Pass on what has come."""
         try:
-            data = self._socket.recv(BUFFER)  # type: ignore[union-attr]
+            data = self._socket.recv(BUFFER)
         except (BlockingIOError, InterruptedError):
             return None
         except OSError:
@@ -159,7 +151,7 @@ class Stream:
         waiting = self._waiting
         if waiting:
             try:
-                sent = self._socket.send(waiting)  # type: ignore[union-attr]
+                sent = self._socket.send(waiting)
             except (BlockingIOError, InterruptedError):
                 return None
             except OSError:
@@ -192,9 +184,9 @@ class Stream:
 
     def connectionLost(self, reason: Failure) -> None:
         """It is over, for this reason."""
-        connected, self._socket = self._socket, None
-        if connected is None:
+        if self._fd < 0:
             return
+        connected = self._socket
         self._reactor.removeReader(self)
         self._reactor.removeWriter(self)
         self._fd = -1
@@ -211,7 +203,7 @@ class Stream:
 
     def write(self, data: bytes) -> None:
         """Send, and queue what the kernel doesn't take."""
-        if self._socket is None or self._shut or self._aborting:
+        if self._fd < 0 or self._shut or self._aborting:
             return
         if self._waiting is not None:
             self._waiting += data
@@ -230,27 +222,26 @@ class Stream:
             return
         if len(self._waiting) > BUFFER and self._streaming and not self._paused:
             self._paused = True
-            self._producer.pauseProducing()  # type: ignore[union-attr]
+            self._producer.pauseProducing()
 
     def writeSequence(self, iovec: Iterable[bytes]) -> None:
-        """Send several pieces."""
-        self.write(b"".join(iovec))
-
-    def whenFlushed(self) -> None:
-        """Look at the queue again, even if it is empty: a pull producer wants to know."""
-        if self._waiting is None:
+        """Send several pieces; with nothing in them, as with Twisted's own, look at the queue."""
+        data = b"".join(iovec)
+        if data:
+            self.write(data)
+        elif self._waiting is None and self._fd >= 0:
             self._waiting = bytearray()
             self._reactor.addWriter(self)
 
     def loseWriteConnection(self) -> None:
         """Send a FIN behind all that was written."""
         self._shutting = True
-        if self._waiting is None and self._socket is not None and not self._shut:
+        if self._waiting is None and self._fd >= 0 and not self._shut:
             self._shutDown()
 
     def loseConnection(self) -> None:
         """Close behind all that was written."""
-        if self._socket is None or self.disconnecting or self._aborting:
+        if self._fd < 0 or self.disconnecting or self._aborting:
             return
         self.disconnecting = True
         if self._shut:
@@ -261,7 +252,7 @@ class Stream:
 
     def abortConnection(self) -> None:
         """Close at once, with a reset."""
-        if self._socket is None or self._aborting:
+        if self._fd < 0 or self._aborting:
             return
         self._aborting = True
         self._reactor.removeReader(self)
@@ -270,10 +261,8 @@ class Stream:
 
     def _shutDown(self) -> None:
         self._shut = True
-        try:
-            self._socket.shutdown(socket.SHUT_WR)  # type: ignore[union-attr]
-        except OSError:
-            pass  # The peer has reset it, which the reactor will report.
+        with suppress(OSError):  # The peer has reset it, which the reactor will report.
+            self._socket.shutdown(socket.SHUT_WR)
         protocol = IHalfCloseableProtocol(self.protocol, None)
         if protocol is not None:
             protocol.writeConnectionLost()
@@ -286,7 +275,7 @@ class Stream:
 
     def resumeProducing(self) -> None:
         """Read."""
-        if self._socket is not None and not self.disconnecting and not self._aborting:
+        if self._fd >= 0 and not self.disconnecting and not self._aborting:
             self._reactor.addReader(self)
 
     def stopProducing(self) -> None:
@@ -297,7 +286,7 @@ class Stream:
         """Tell C{producer} when to pause (streaming) or to send more (not)."""
         if self._producer is not None:
             raise RuntimeError(f"a producer is registered already: {self._producer!r}")
-        if self._socket is None:
+        if self._fd < 0:
             producer.stopProducing()
             return
         self._producer = producer
@@ -310,4 +299,40 @@ class Stream:
         """Tell nobody any more."""
         self._producer = None
         self._streaming = self._paused = False
-'''
+
+    # What a relay wants to know.
+
+    def getHandle(self) -> socket.socket:
+        """Give the socket."""
+        return self._open()
+
+    def getHost(self) -> IAddress:
+        """Name our end."""
+        connected = self._open()
+        return describe(connected.family, connected.getsockname())
+
+    def getPeer(self) -> IAddress:
+        """Name the other end."""
+        connected = self._open()
+        return describe(connected.family, connected.getpeername())
+
+    def getTcpNoDelay(self) -> bool:
+        """Tell whether small messages are sent at once."""
+        return bool(self._open().getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY))
+
+    def setTcpNoDelay(self, enabled: bool) -> None:
+        """Send small messages at once, or gather them."""
+        self._open().setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, enabled)
+
+    def getTcpKeepAlive(self) -> bool:
+        """Tell whether a silent peer is asked if it is still there."""
+        return bool(self._open().getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE))
+
+    def setTcpKeepAlive(self, enabled: bool) -> None:
+        """Ask a silent peer if it is still there."""
+        self._open().setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, enabled)
+
+    def _open(self) -> socket.socket:
+        if self._fd < 0:
+            raise OSError(EBADF, "the connection is closed")
+        return self._socket

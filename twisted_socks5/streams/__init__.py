@@ -1,0 +1,12 @@
+"""
+TCP transports that ask the kernel as rarely as they can.
+
+They do what Twisted's own do, for the same protocols, on reactors that watch descriptors;
+everywhere else Twisted's own do the work.
+"""
+
+from twisted_socks5.streams.accepting import StreamPort
+from twisted_socks5.streams.connecting import StreamTCP
+from twisted_socks5.streams.stream import Stream
+
+__all__ = ["Stream", "StreamPort", "StreamTCP"]

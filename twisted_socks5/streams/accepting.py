@@ -1,0 +1,112 @@
+"""
+Accepts L{Stream}s: in batches, from a port that Twisted has opened.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+from typing import TYPE_CHECKING
+
+from twisted.logger import Logger
+
+from twisted_socks5.streams.stream import Stream, describe
+
+if TYPE_CHECKING:
+    from twisted.internet.interfaces import IDelayedCall, IProtocolFactory
+    from twisted.internet.tcp import Port
+    from twisted.python.failure import Failure
+
+    from twisted_socks5.streams.stream import Reactor
+
+#: Connections accepted in a turn, before others get theirs.
+BATCH = 64
+
+#: Seconds without accepting when the process can't have another descriptor.
+EXHAUSTED = 0.25
+
+
+class StreamPort:
+    """Accepts L{Stream}s from a port that Twisted has opened and goes on to own."""
+
+    _log = Logger()
+
+    def __init__(self, reactor: Reactor, port: Port, factory: IProtocolFactory) -> None:
+        """
+        @param reactor: watches the port.
+        @param port: one of Twisted's own TCP ports, listening; it is taken off the reactor, and
+            to be closed after L{stop}.
+        @param factory: makes the protocols.
+        """
+        self._reactor = reactor
+        self._factory = factory
+        port.stopReading()
+        # A descriptor of our own: reactors keep one object for each.
+        self._socket = socket.socket(fileno=os.dup(port.fileno()))
+        self._fd = self._socket.fileno()
+        self._retry: IDelayedCall | None = None
+        # Accepted sockets inherit both: two calls less for each.
+        self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, True)
+        self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, True)
+        reactor.addReader(self)
+
+    def fileno(self) -> int:
+        """Name the descriptor."""
+        return self._fd
+
+    def logPrefix(self) -> str:
+        """Name us in the log."""
+        return "StreamPort"
+
+    def doRead(self) -> None:
+        """Accept whoever waits."""
+        accept, family = self._socket.accept, self._socket.family
+        for _ in range(BATCH):
+            try:
+                connected, name = accept()
+            except (BlockingIOError, InterruptedError, ConnectionAbortedError):
+                return
+            except OSError as error:
+                self._exhausted(error)
+                return
+            protocol = self._factory.buildProtocol(describe(family, name))
+            if protocol is None:
+                connected.close()
+                continue
+            connected.setblocking(False)
+            stream = Stream(self._reactor, connected, protocol)
+            self._reactor.addReader(stream)
+            protocol.makeConnection(stream)
+
+    def connectionLost(self, reason: Failure) -> None:
+        """The reactor can't watch it any more."""
+        self.stop()
+
+    def stop(self) -> None:
+        """Accept no more."""
+        if self._fd == -1:
+            return
+        self._reactor.removeReader(self)
+        self._fd = -1
+        self._socket.close()
+        if self._retry is not None:
+            self._retry.cancel()
+            self._retry = None
+
+    def _exhausted(self, error: OSError) -> None:
+        """
+        Leave clients waiting for a moment.
+
+        A port that can't accept stays readable, and would be asked again without a pause.
+        """
+        self._log.warn(
+            "Cannot accept a connection: {error}; trying again in {seconds} s",
+            error=str(error),
+            seconds=EXHAUSTED,
+        )
+        self._reactor.removeReader(self)
+        self._retry = self._reactor.callLater(EXHAUSTED, self._again)
+
+    def _again(self) -> None:
+        self._retry = None
+        self._reactor.addReader(self)

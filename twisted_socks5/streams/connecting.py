@@ -1,0 +1,199 @@
+"""
+Connects L{Stream}s: the half of L{IReactorTCP<twisted.internet.interfaces.IReactorTCP>} that a
+dialer needs, over any reactor that watches descriptors.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+from errno import EALREADY, EINPROGRESS, EISCONN
+from typing import TYPE_CHECKING
+
+from twisted.internet.error import (
+    ConnectBindError,
+    NotConnectingError,
+    TimeoutError,
+    UserError,
+    getConnectError,
+)
+from twisted.internet.interfaces import IConnector, IReadWriteDescriptor
+from twisted.python.failure import Failure
+from zope.interface import implementer
+
+from twisted_socks5.streams.accepting import StreamPort
+from twisted_socks5.streams.stream import Stream, describe
+
+if TYPE_CHECKING:
+    from twisted.internet.interfaces import IAddress, IDelayedCall, IProtocolFactory
+    from twisted.internet.protocol import ClientFactory
+    from twisted.internet.tcp import Port
+
+    from twisted_socks5.streams.stream import Reactor
+
+
+@implementer(IConnector, IReadWriteDescriptor)
+class _Connecting:
+    """A connection that is being made: the connector and, for the reactor, the descriptor."""
+
+    __slots__ = ("_expiry", "_factory", "_fd", "_reactor", "_socket", "_stream", "destination")
+
+    def __init__(self, reactor: Reactor, destination: tuple[str, int], factory: ClientFactory):
+        self.destination = destination
+        self._reactor = reactor
+        self._factory = factory
+        self._fd = -1
+        self._socket: socket.socket | None = None
+        self._stream: Stream | None = None
+        self._expiry: IDelayedCall | None = None
+
+    def begin(self, timeout: float | None, bindAddress: tuple[str, int] | None) -> None:
+        """Ask the kernel to connect; what comes of it the factory is told, but not in here."""
+        host = self.destination[0]
+        family = socket.AF_INET6 if ":" in host else socket.AF_INET
+        self._factory.doStart()
+        try:
+            opened = self._socket = socket.socket(family, socket.SOCK_STREAM)
+            opened.setblocking(False)
+            self._fd = opened.fileno()
+            opened.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, True)
+            opened.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, True)
+            if bindAddress is not None:
+                opened.bind(bindAddress)
+        except OSError as error:
+            failure = ConnectBindError(error.errno, error.strerror)
+            self._expiry = self._reactor.callLater(0, self._fail, failure)
+            return
+        result = opened.connect_ex(self.destination)
+        if result == EINPROGRESS:
+            # A target on this host has answered by now; one question saves a turn.
+            result = opened.connect_ex(self.destination)
+        if result in (EINPROGRESS, EALREADY):
+            self._reactor.addWriter(self)
+            if timeout is not None:
+                self._expiry = self._reactor.callLater(timeout, self._fail, TimeoutError())
+        elif result in (0, EISCONN):
+            self._connected()
+        else:
+            self._expiry = self._reactor.callLater(0, self._failWith, result)
+
+    # What the reactor asks.
+
+    def fileno(self) -> int:
+        """Name the descriptor."""
+        return self._fd
+
+    def logPrefix(self) -> str:
+        """Name us in the log."""
+        return "Stream"
+
+    def doRead(self) -> None:
+        """Never called: nothing is read before there is a connection."""
+
+    def doWrite(self) -> None:
+        """Connected, or not."""
+        result = self._socket.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)  # type: ignore[union-attr]
+        if result:
+            self._failWith(result)
+        else:
+            self._connected()
+
+    def connectionLost(self, reason: Failure) -> None:
+        """Not connected: the reactor has seen an error before it has seen us writable."""
+        if self._socket is not None:
+            self.doWrite()
+
+    # What the one who connects asks.
+
+    def getDestination(self) -> IAddress:
+        """Name the target."""
+        family = socket.AF_INET6 if ":" in self.destination[0] else socket.AF_INET
+        return describe(family, self.destination)
+
+    def stopConnecting(self) -> None:
+        """Give up."""
+        if self._socket is None:
+            raise NotConnectingError("no connection is being made")
+        self._fail(UserError())
+
+    def disconnect(self) -> None:
+        """Give up, or close the connection."""
+        if self._socket is not None:
+            self.stopConnecting()
+        elif self._stream is not None:
+            self._stream.loseConnection()
+
+    def connect(self) -> None:
+        """Connect once more: not here."""
+        raise RuntimeError("a connector connects once; call connectTCP again")
+
+    # What comes of it.
+
+    def _connected(self) -> None:
+        connected, self._socket = self._socket, None
+        self._forget()
+        family = connected.family  # type: ignore[union-attr]
+        protocol = self._factory.buildProtocol(describe(family, self.destination))
+        if protocol is None:
+            self._reactor.removeWriter(self)
+            connected.close()  # type: ignore[union-attr]
+            return
+        stream = self._stream = Stream(self._reactor, connected, protocol)  # type: ignore[arg-type]
+        # The stream takes the descriptor over before we let go: it stays registered.
+        self._reactor.addReader(stream)
+        self._reactor.removeWriter(self)
+        protocol.makeConnection(stream)
+
+    def _failWith(self, errno: int) -> None:
+        self._fail(getConnectError((errno, os.strerror(errno))))
+
+    def _fail(self, error: Exception) -> None:
+        opened, self._socket = self._socket, None
+        self._forget()
+        if opened is not None:
+            self._reactor.removeWriter(self)
+            opened.close()
+        self._fd = -1
+        self._factory.clientConnectionFailed(self, Failure(error))
+        self._factory.doStop()
+
+    def _forget(self) -> None:
+        expiry, self._expiry = self._expiry, None
+        if expiry is not None and expiry.active():
+            expiry.cancel()
+
+
+class StreamTCP:
+    """
+    Connects with L{Stream}s: the half of L{IReactorTCP<twisted.internet.interfaces.IReactorTCP>}
+    that a dialer needs.
+    """
+
+    def __init__(self, reactor: Reactor) -> None:
+        """
+        @param reactor: watches the sockets.
+        """
+        self._reactor = reactor
+
+    def connectTCP(
+        self,
+        host: str,
+        port: int,
+        factory: ClientFactory,
+        timeout: float | None = 30,
+        bindAddress: tuple[str, int] | None = None,
+    ) -> IConnector:
+        """
+        Connect to an address.
+
+        @param host: an IPv4 or IPv6 address; names are resolved elsewhere.
+        @param timeout: in seconds.
+        @param bindAddress: where to connect from.
+        """
+        connecting = _Connecting(self._reactor, (host, port), factory)
+        connecting.begin(timeout, bindAddress)
+        return connecting
+
+    def accept(self, port: Port, factory: IProtocolFactory) -> StreamPort:
+        """Accept from a port of Twisted's own from now on."""
+        return StreamPort(self._reactor, port, factory)
