@@ -85,7 +85,7 @@ pytest: $(TOOLS) ## the tests under pytest, with branch coverage
 	@$(RUN)/coverage report --include='twisted_socks5/wire/*' --fail-under=100
 
 trial: $(TOOLS) ## the same tests under trial
-	$(MINUTES) 15m $(RUN)/python -Wall -m twisted.trial tests
+	$(MINUTES) 15m $(RUN)/python -Wall -bb -m twisted.trial tests
 
 wheel: $(TOOLS) ## build sdist and wheel, try the wheel in an empty environment
 	.ci/wheel "$(RUN)/python" build

@@ -12,6 +12,7 @@ Nothing here resolves a name or opens a socket, and L{ipAddress} alone knows of 
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 from ipaddress import AddressValueError, IPv4Address, IPv6Address, ip_address
 from typing import TYPE_CHECKING
 
@@ -294,7 +295,13 @@ def ipAddress(address: IAddress) -> tuple[IPAddress, int] | None:
     from twisted.internet import address as addresses
 
     if isinstance(address, (addresses.IPv4Address, addresses.IPv6Address)):
-        return unmapped(ip_address(scopeless(address.host))), address.port
+        return _parsed(address.host), address.port
     if isinstance(address, addresses.UNIXAddress):
         return None
     raise ValueError(f"not the address of an IP or Unix socket: {address!r}")
+
+
+@lru_cache(maxsize=4096)
+def _parsed(text: str) -> IPAddress:
+    """Read an address that a socket has named; the same few peers come again and again."""
+    return unmapped(ip_address(scopeless(text)))

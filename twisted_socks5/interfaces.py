@@ -5,16 +5,15 @@ A server asks four questions of each session, in this order, and each has its in
 
 - who is it?      a L{twisted.cred.portal.Portal} answers with an L{ISOCKS5Avatar};
 - may they?       L{IRules} judges an L{Access}, before and after its name is resolved;
-- where is it?    Twisted's own L{IHostnameResolver<twisted.internet.interfaces.IHostnameResolver>};
+- where is it?    Twisted's own L{twisted.internet.interfaces.IHostnameResolver};
 - reach it:       L{IDialer} connects to one of the addresses that were permitted.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv6Address
-from typing import TYPE_CHECKING, Union
+from typing import TYPE_CHECKING, NamedTuple
 
 from zope.interface import Attribute, Interface
 
@@ -22,11 +21,10 @@ if TYPE_CHECKING:
     from twisted.internet.defer import Deferred
     from twisted.internet.interfaces import IProtocol, IProtocolFactory
 
-IPAddress = Union[IPv4Address, IPv6Address]
+IPAddress = IPv4Address | IPv6Address
 
 
-@dataclass(frozen=True)
-class Access:
+class Access(NamedTuple):
     """
     What somebody wants to reach: the subject of a rule.
 
@@ -48,8 +46,7 @@ class Access:
     address: IPAddress | None = None
 
 
-@dataclass(frozen=True)
-class Verdict:
+class Verdict(NamedTuple):
     """
     A rule's answer.
 

@@ -12,14 +12,28 @@ nobody can write lines of their own into the log.  Passwords never get here.
 from __future__ import annotations
 
 import json
+import re
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime, timezone
-from typing import IO, Any
+from functools import lru_cache
+from typing import IO, TYPE_CHECKING, Any
 
-from twisted.logger import ILogObserver, Logger, jsonFileLogObserver
+from twisted.logger import ILogObserver, Logger, formatTime, jsonFileLogObserver
+
+if TYPE_CHECKING:
+    from twisted.internet.interfaces import IReactorTime
 
 AccessLog = Callable[["AccessRecord"], None]
+
+_PLAIN = re.compile(r"[!#-<>-~]+").fullmatch
+
+#: Where Twisted's log says that a record comes from.
+NAMESPACE = "twisted_socks5.access"
+
+#: Seconds for which lines may be gathered before they are written into a file.
+WRITE_EVERY = 0.25
 
 #: What a field without a value shows as, as in the logs of web servers.
 NOTHING = "-"
@@ -60,21 +74,24 @@ class AccessRecord:
 
 def formatText(record: AccessRecord) -> str:
     """Write a record as C{key=value} pairs, for people and for grep."""
-    return " ".join(
-        (
-            f"client={record.client}",
-            f"user={_word(record.user)}",
-            f"method={_word(record.method)}",
-            f"command={_word(record.command)}",
-            f"target={_word(record.target)}",
-            f"dialled={_word(record.dialled)}",
-            f"rep={NOTHING if record.reply is None else record.reply}",
-            f"sent={record.sent}",
-            f"received={record.received}",
-            f"seconds={record.seconds:.3f}",
-            f"reason={_quoted(record.reason)}",
-        )
+    return (
+        f"client={record.client} user={_word(record.user)} method={record.method or NOTHING} "
+        f"command={record.command or NOTHING} target={_word(record.target)} "
+        f"dialled={record.dialled or NOTHING} "
+        f"rep={NOTHING if record.reply is None else int(record.reply)} sent={record.sent} "
+        f"received={record.received} seconds={record.seconds:.3f} reason={_quoted(record.reason)}"
     )
+
+
+def formatDated(record: AccessRecord) -> str:
+    """Write a record as text that begins with the time at which its session began."""
+    return f"time={_isoTime(record.started)} {formatText(record)}"
+
+
+def formatLikeTwisted(record: AccessRecord) -> str:
+    """Write a record as Twisted's own log would."""
+    ended = _twistedTime(int(record.started + record.seconds))
+    return f"{ended} [{NAMESPACE}#info] {formatText(record)}"
 
 
 def formatJSON(record: AccessRecord) -> str:
@@ -92,57 +109,78 @@ def formatJSON(record: AccessRecord) -> str:
 class TwistedAccessLog:
     """Writes records into Twisted's log: a readable message that carries all the fields."""
 
-    log = Logger(namespace="twisted_socks5.access")
+    log = Logger(namespace=NAMESPACE)
 
-    def __init__(self, format: Callable[[AccessRecord], str] = formatText) -> None:
+    def __init__(self, toLine: Callable[[AccessRecord], str] = formatText) -> None:
         """
-        @param format: makes the message.
+        @param toLine: makes the message.
         """
-        self._format = format
+        self._toLine = toLine
 
     def __call__(self, record: AccessRecord) -> None:
         """Write one record."""
-        self.log.info("{line}", line=self._format(record), **vars(record))
+        self.log.info("{line}", line=self._toLine(record), **vars(record))
 
 
 class FileAccessLog:
-    """Writes records into a file of their own, a line each; text lines begin with the time."""
+    """
+    Writes records into a file of their own, a line each, several at a time.
 
-    def __init__(self, path: str, format: Callable[[AccessRecord], str] = formatText) -> None:
-        """
-        @param path: the file, appended to.
-        @param format: makes a line.
+    A line is in the file at the latest L{WRITE_EVERY} seconds after its session has ended.
+    """
 
-        @raise OSError: the file can't be opened for writing.
+    log = Logger()
+
+    def __init__(
+        self,
+        clock: IReactorTime,
+        openFile: Callable[[], IO[str]],
+        toLine: Callable[[AccessRecord], str],
+    ) -> None:
         """
-        self._path = path
-        self._format = format
-        self._file = self._open()
+        @param clock: tells when to write.
+        @param openFile: opens the file for appending; called again by L{reopen}.
+        @param toLine: makes a line.
+
+        @raise OSError: the file can't be opened.
+        """
+        self._clock = clock
+        self._open = openFile
+        self._toLine = toLine
+        self._file = openFile()
+        self._lines: list[str] = []
 
     def __call__(self, record: AccessRecord) -> None:
         """Write one record."""
-        line = self._format(record)
-        if self._format is formatText:
-            line = f"{_isoTime(record.started)} {line}"
-        self._file.write(line + "\n")
+        if not self._lines:
+            self._clock.callLater(WRITE_EVERY, self.flush)
+        self._lines.append(self._toLine(record))
+
+    def flush(self) -> None:
+        """Write what has not been written yet."""
+        lines, self._lines = self._lines, []
+        if lines:
+            lines.append("")
+            try:
+                self._file.write("\n".join(lines))
+                self._file.flush()
+            except OSError as error:
+                self.log.error("The access log can't be written: {error}", error=str(error))
 
     def reopen(self) -> None:
         """Open the file again by its name: it may have been moved away (log rotation)."""
+        self.flush()
         self._file.close()
         self._file = self._open()
 
-    def close(self) -> None:
-        """Write no more."""
-        self._file.close()
 
-    def _open(self) -> IO[str]:
-        return open(self._path, "a", buffering=1, encoding="ascii", errors="backslashreplace")
+def appending(path: str) -> Callable[[], IO[str]]:
+    """Open a file for an access log, whenever that is asked for."""
+    return lambda: open(path, "a", encoding="ascii", errors="backslashreplace")
 
 
 def jsonObserver() -> ILogObserver:
-    """Make the whole log JSON, a line an event: C{twistd --logger twisted_socks5.logs.jsonObserver}."""
-    import sys
-
+    """Make the whole log JSON: C{twistd --logger=twisted_socks5.logs.jsonObserver}."""
     return jsonFileLogObserver(sys.stdout, recordSeparator="")
 
 
@@ -151,13 +189,16 @@ def _isoTime(seconds: float) -> str:
     return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
+@lru_cache(maxsize=8)
+def _twistedTime(seconds: int) -> str:
+    return formatTime(seconds)
+
+
 def _word(text: str) -> str:
     """Make a value one word, or a quoted one."""
     if not text:
         return NOTHING
-    if text.isascii() and text.isprintable() and not set(text) & set(' "='):
-        return text
-    return _quoted(text)
+    return text if _PLAIN(text) else _quoted(text)
 
 
 def _quoted(text: str) -> str:

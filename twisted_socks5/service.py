@@ -104,11 +104,7 @@ class SOCKS5Service(Service):
             )
             cut = self.factory.clock.callLater(self._drain, self.cut)
 
-            def over(result: None) -> None:
-                if cut.active():
-                    cut.cancel()
-
-            idle.addBoth(over)
+            idle.addCallback(lambda _: cut.active() and cut.cancel())
         return idle
 
     def _listen(self) -> None:

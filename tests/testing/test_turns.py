@@ -117,6 +117,24 @@ class TurnsTests(SynchronousTestCase):
         self.assertEqual(two.events, ["made", "eof"])
         self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 1)
 
+    def test_pausedInTheSameTurn(self) -> None:
+        """A descriptor that is ready is not served after one before it has paused it."""
+
+        class Pausing(Peer):
+            def dataReceived(self, data: bytes) -> None:
+                victim.pause()
+
+        sender, pausing, victim, another = Peer(), Pausing(), Peer(), Peer()
+        self.reactor.connectPair(sender, pausing)
+        self.reactor.connectPair(another, victim)
+        sender.write(b"x")
+        another.write(b"x")
+        self.reactor.advance(0)
+        self.assertEqual(victim.received, b"")
+        victim.resume()
+        self.reactor.advance(0)
+        self.assertEqual(victim.received, b"x")
+
     def test_threads(self) -> None:
         """Work for a thread is done in a later turn, and its result comes in another."""
 

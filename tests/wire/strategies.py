@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from ipaddress import IPv4Address, IPv6Address
 
 from hypothesis import strategies as st
@@ -45,4 +46,4 @@ def pieces(draw: st.DrawFn, octets: bytes) -> list[bytes]:
     """A cut of C{octets}: the same ones, in pieces that may be empty."""
     cuts = draw(st.lists(st.integers(0, len(octets)), max_size=6))
     places = [0, *sorted(cuts), len(octets)]
-    return [octets[start:end] for start, end in zip(places, places[1:], strict=False)]
+    return [octets[start:end] for start, end in pairwise(places)]

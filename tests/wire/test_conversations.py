@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from enum import Enum
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from twisted.trial.unittest import SynchronousTestCase
@@ -165,9 +164,9 @@ class Recording(dict[tuple[Any, Any], Any]):
     @ivar visited: those.
     """
 
-    def __init__(self, table: dict[Any, Enum]) -> None:
+    def __init__(self, table: Mapping[Any, Any]) -> None:
         super().__init__(table)
-        self.visited: set[tuple[Enum, Enum]] = set()
+        self.visited: set[tuple[Any, Any]] = set()
 
     def __getitem__(self, key: tuple[Any, Any]) -> Any:
         self.visited.add(key)

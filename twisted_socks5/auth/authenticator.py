@@ -13,13 +13,16 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
+from twisted.cred.credentials import IAnonymous
 from twisted.cred.error import UnauthorizedLogin
 from twisted.internet.defer import Deferred, maybeDeferred
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 from twisted.python.reflect import qual
 
+from twisted_socks5.auth.checkers import CheckerChain
 from twisted_socks5.auth.methods import methodsFor, select
+from twisted_socks5.auth.realm import ANYBODY, SOCKS5Realm
 from twisted_socks5.auth.refusals import clientName, explain, withoutSecrets
 from twisted_socks5.interfaces import ISOCKS5Avatar
 
@@ -57,6 +60,18 @@ class Authenticator:
         @return: the one preferred among those that can be checked, or C{NO_ACCEPTABLE_METHODS}.
         """
         return select(self.methods, offered)
+
+    def anybody(self) -> ISOCKS5Avatar | None:
+        """
+        Tell who a client is that need not say who it is, where that takes no asking.
+
+        @return: the avatar of all who come with method "none", if the portal is one of ours that
+            admits anybody; L{None} if its checker or its realm may want to know of each.
+        """
+        chain = self.portal.checkers.get(IAnonymous)
+        if type(self.portal.realm) is SOCKS5Realm and type(chain) is CheckerChain:
+            return ANYBODY if chain.admitsAnybody else None
+        return None
 
     def login(self, credentials: ICredentials, mind: object = None) -> Deferred[_Admission]:
         """

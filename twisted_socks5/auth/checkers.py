@@ -15,8 +15,12 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, cast
 
-from twisted.cred.checkers import ICredentialsChecker, InMemoryUsernamePasswordDatabaseDontUse
-from twisted.cred.credentials import ICredentials
+from twisted.cred.checkers import (
+    AllowAnonymousAccess,
+    ICredentialsChecker,
+    InMemoryUsernamePasswordDatabaseDontUse,
+)
+from twisted.cred.credentials import IAnonymous, ICredentials
 from twisted.cred.error import UnauthorizedLogin
 from twisted.internet.defer import CancelledError, Deferred, maybeDeferred
 from twisted.python.failure import Failure
@@ -74,6 +78,10 @@ class CheckerChain:
     ) -> None:
         self.checkers: Sequence[ICredentialsChecker] = tuple(checkers)
         self.credentialInterfaces = (credentialInterface,)
+        #: Whether nobody is asked anything at all.
+        self.admitsAnybody = credentialInterface is IAnonymous and [
+            type(checker) for checker in self.checkers[:1]
+        ] == [AllowAnonymousAccess]
 
     def requestAvatarId(self, credentials: ICredentials) -> Deferred[bytes | tuple[()]]:
         """

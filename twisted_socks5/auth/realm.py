@@ -35,6 +35,10 @@ class User:
     rules: IRules | None = None
 
 
+#: Whoever need not say who they are.
+ANYBODY = User(None)
+
+
 @implementer(IRealm)
 class SOCKS5Realm:
     """Makes a L{User} of everybody whom the checkers know."""

@@ -36,6 +36,8 @@ from twisted.internet.interfaces import (
 from twisted.protocols.policies import ProtocolWrapper
 from zope.interface import implementer
 
+from twisted_socks5.streams import Stream
+
 if TYPE_CHECKING:
     from twisted.internet.interfaces import IProducer, ITransport
     from twisted.python.failure import Failure
@@ -85,7 +87,7 @@ def knowsHalfClose(transport: object) -> bool:
     What a transport says it provides is not enough: TLS and other wrappers claim all that the
     transport below them provides, and then cut both directions or skip their own flush.
     """
-    return (
+    return type(transport) is Stream or (
         IHalfCloseableDescriptor.providedBy(transport)
         and not isinstance(transport, ProtocolWrapper)
         and not getattr(transport, "TLS", False)
@@ -94,6 +96,8 @@ def knowsHalfClose(transport: object) -> bool:
 
 def tune(transport: object) -> None:
     """Make TCP send small messages at once, and notice a peer that has gone without a word."""
+    if type(transport) is Stream:
+        return  # They are made so.
     if ITCPTransport.providedBy(transport) and not isinstance(transport.getHost(), UNIXAddress):
         transport.setTcpNoDelay(True)
         transport.setTcpKeepAlive(True)
@@ -195,7 +199,7 @@ class Leg:
         """Nothing more will come for this side: flush, then FIN."""
         if not self.lost:
             self.transport.unregisterProducer()
-            if knowsHalfClose(self.transport):
+            if knowsHalfClose(self.transport) and not self.ended:
                 self.transport.loseWriteConnection()
             else:
                 self.transport.loseConnection()

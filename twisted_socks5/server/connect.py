@@ -10,7 +10,7 @@ from twisted_socks5.addresses import ipAddress
 from twisted_socks5.errors import RequestError
 from twisted_socks5.relay import Leg
 from twisted_socks5.relay.tcp import tune
-from twisted_socks5.server.destinations import normalised, permittedAddresses
+from twisted_socks5.server.destinations import normalised, permittedAddresses, resolved
 from twisted_socks5.wire import UNSPECIFIED, Address, Reply
 
 if TYPE_CHECKING:
@@ -47,17 +47,21 @@ class Connect:
     def start(self) -> None:
         """Resolve, judge, dial; then answer."""
         session, destination = self._session, self._request.destination
+        rules = session.rules
         try:
             host = normalised(destination.host)
             if not destination.port:
                 raise RequestError(Reply.GENERAL_FAILURE, "port 0 cannot be connected to")
+            access = session.access(self._request, host)
+            if isinstance(host, str):
+                found = resolved(host, session.server.lookup, rules, access)
+                dialling = found.addCallback(self._dial)
+            else:
+                dialling = self._dial(permittedAddresses([host], rules, access))
         except RequestError as error:
             session.refuse(error.reply, error.reason)
             return
-        access = session.access(self._request, host)
-        found = permittedAddresses(session.server.lookup, session.rules, host, access)
-        dialled = found.addCallback(self._dial)
-        self._dialling = dialled.addCallback(self._connected)
+        self._dialling = dialling.addCallback(self._connected)
         self._dialling.addErrback(session.fail)
 
     def clientEnded(self) -> None:

@@ -9,10 +9,9 @@ addresses, so that nobody resolves the name a second time and gets another answe
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from twisted.internet.defer import Deferred, fail, succeed
+from twisted.internet.defer import Deferred, fail
 
 from twisted_socks5.addresses import InvalidName, normalise
 from twisted_socks5.errors import Forbidden, ResolutionError
@@ -36,33 +35,34 @@ def normalised(host: Host) -> IPAddress | str:
 
 
 def permittedAddresses(
-    lookup: NameLookup, rules: IRules, host: IPAddress | str, access: Access
-) -> Deferred[list[IPAddress]]:
+    addresses: Sequence[IPAddress], rules: IRules, access: Access
+) -> list[IPAddress]:
     """
-    Find the addresses of C{host} that the rules permit, in the order in which they resolved.
+    Keep those addresses that the rules permit, in their order.
 
-    @param lookup: resolves names.
-    @param rules: judge the name and each address.
-    @param host: a destination as L{normalised}.
-    @param access: who wants to reach it, by its name.
-    @return: fires with at least one address.  Fails with L{Forbidden} or L{ResolutionError}.
-        Cancelling it calls the lookup off.
+    @param access: who wants to reach them, by what name.
+    @return: at least one.
+    @raise Forbidden: none is permitted.
     """
-    try:
-        if not isinstance(host, str):
-            return succeed(_permitted([host], rules, access))
-        verdict = rules.judge(access)
-        if not verdict.permitted:
-            raise Forbidden(verdict.reason)
-    except Forbidden:
-        return fail()
-    found = lookup.lookup(host)
-    return found.addCallback(_permitted, rules, access)
-
-
-def _permitted(addresses: Sequence[IPAddress], rules: IRules, access: Access) -> list[IPAddress]:
-    verdicts = [(one, rules.judge(replace(access, address=one))) for one in addresses]
+    verdicts = [(one, rules.judge(access._replace(address=one))) for one in addresses]
     permitted = [one for one, verdict in verdicts if verdict.permitted]
     if not permitted:
         raise Forbidden("; ".join(dict.fromkeys(verdict.reason for _, verdict in verdicts)))
     return permitted
+
+
+def resolved(
+    name: str, lookup: NameLookup, rules: IRules, access: Access
+) -> Deferred[list[IPAddress]]:
+    """
+    Find the addresses of a name that the rules permit, in the order in which it resolves.
+
+    @param name: as L{normalised}.
+    @param access: who wants to reach it.
+    @return: fires with at least one address.  Fails with L{Forbidden} or L{ResolutionError}.
+        Cancelling it calls the lookup off.
+    """
+    verdict = rules.judge(access)
+    if not verdict.permitted:
+        return fail(Forbidden(verdict.reason))
+    return lookup.lookup(name).addCallback(permittedAddresses, rules, access)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorFDSet
@@ -29,7 +29,7 @@ from twisted_socks5.rules import Rules
 from twisted_socks5.server.connect import Connect
 from twisted_socks5.server.localhost import isLocalAddress
 from twisted_socks5.server.session import SOCKS5ServerProtocol, Undertaking
-from twisted_socks5.streams import StreamTCP
+from twisted_socks5.streams import Reactor, StreamTCP
 from twisted_socks5.wire import Command, Request
 
 if TYPE_CHECKING:
@@ -105,9 +105,11 @@ class SOCKS5ServerFactory(ServerFactory):
         )
         self.streams: StreamTCP | None = None
         if IReactorFDSet.providedBy(reactor):
-            self.streams = StreamTCP(reactor)
+            self.streams = StreamTCP(cast(Reactor, reactor))
         self.dialer: IDialer = dialer or HappyEyeballs(
-            self.streams or reactor, self.clock, timeout=settings.dial_timeout
+            cast("IReactorTCP", self.streams or reactor),
+            self.clock,
+            timeout=settings.dial_timeout,
         )
         self.accessLog: AccessLog = accessLog or TwistedAccessLog()
         self.limits = ConnectionLimits(

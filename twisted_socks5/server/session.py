@@ -17,7 +17,7 @@ A session knows nothing of names, rules and targets: that is its command's busin
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
 from twisted.cred.credentials import Anonymous
 from twisted.internet.defer import CancelledError
@@ -294,7 +294,9 @@ class SOCKS5ServerProtocol(TwistedProtocol):
         self.record.method = method.name.lower()
         self.transport.write(octets)
         if method is Method.NO_AUTHENTICATION:
-            self._login(Anonymous())
+            self.avatar = self.server.authenticator.anybody()
+            if self.avatar is None:
+                self._login(Anonymous())
 
     def _credentials(self, credentials: UsernamePassword) -> None:
         self.record.user = credentials.username.decode("utf-8", "backslashreplace")
@@ -316,7 +318,7 @@ class SOCKS5ServerProtocol(TwistedProtocol):
         self._undertaking = undertaking = command(self, request)
         undertaking.start()
 
-    _EVENTS: dict[type, Callable[[SOCKS5ServerProtocol, Any], None]] = {
+    _EVENTS: ClassVar[dict[type, Callable[[SOCKS5ServerProtocol, Any], None]]] = {
         Greeting: _greeted,
         UsernamePassword: _credentials,
         Request: _requested,

@@ -7,6 +7,6 @@ everywhere else Twisted's own do the work.
 
 from twisted_socks5.streams.accepting import StreamPort
 from twisted_socks5.streams.connecting import StreamTCP
-from twisted_socks5.streams.stream import Stream
+from twisted_socks5.streams.stream import Reactor, Stream
 
-__all__ = ["Stream", "StreamPort", "StreamTCP"]
+__all__ = ["Reactor", "Stream", "StreamPort", "StreamTCP"]

@@ -143,8 +143,6 @@ class StreamSocket(MemorySocket):
 
         @param error: 0, or an L{errno}.
         """
-        if self.closed:
-            return
         self._connecting = False
         self._error = error
         self._dead = bool(error)
@@ -175,12 +173,12 @@ class StreamSocket(MemorySocket):
         @raise OSError: C{EWOULDBLOCK}; C{ECONNRESET} once, when the connection was reset and
             what had arrived before has been read.
         """
-        if self._receiving:
+        peer = self.peer
+        if self._receiving and peer is not None:
             data = bytes(self._receiving[:size])
             del self._receiving[:size]
             self.octetsRead += len(data)
-            if self.peer is not None:
-                self.peer._transmit()
+            peer._transmit()
             return data
         # A FIN that came before the reset is what a reader sees of it, so it is asked first.
         if self._finReceived:
@@ -267,8 +265,6 @@ class StreamSocket(MemorySocket):
 
     def _resetArrived(self) -> None:
         """Die: with C{EPIPE} when a FIN had come before, with C{ECONNRESET} otherwise."""
-        if self._dead:
-            return
         self._dead = True
         self._sending.clear()
         if self.network.resetDropsUnread:
