@@ -20,7 +20,12 @@ from twisted_socks5.addresses import ipAddress
 from twisted_socks5.wire import Address
 
 if TYPE_CHECKING:
-    from twisted.internet.interfaces import IAddress, IListeningPort, IStreamServerEndpoint
+    from twisted.internet.interfaces import (
+        IAddress,
+        IDelayedCall,
+        IListeningPort,
+        IStreamServerEndpoint,
+    )
 
     from twisted_socks5.server import SOCKS5ServerFactory
     from twisted_socks5.streams import StreamPort
@@ -104,7 +109,7 @@ class SOCKS5Service(Service):
             )
             cut = self.factory.clock.callLater(self._drain, self.cut)
 
-            idle.addCallback(lambda _: cut.active() and cut.cancel())
+            idle.addCallback(_cancel, cut)
         return idle
 
     def _listen(self) -> None:
@@ -140,3 +145,8 @@ class SOCKS5Service(Service):
         if self._mayListen is not None:
             self._mayListen(host)
         self.log.info("SOCKS5 proxy on {address}", address=describeAddress(host))
+
+
+def _cancel(_: None, call: IDelayedCall) -> None:
+    if call.active():
+        call.cancel()

@@ -50,6 +50,9 @@ if TYPE_CHECKING:
 
 COMMAND = "twistd socks5"
 
+#: Connections that may wait to be accepted; Twisted's own default drops those of a busy minute.
+BACKLOG = 1024
+
 FORMATS = ("text", "json")
 
 EXAMPLES = """
@@ -265,7 +268,8 @@ def _makeService(options: Options, reactor: Any) -> SOCKS5Service:
     )
     factory.rules = Rules(options["rules"], own=factory.isOwn)
     descriptions = options["listen"] or [
-        f"tcp:{options['port']}:interface={quoteStringArgument(options['interface'])}"
+        f"tcp:{options['port']}:backlog={BACKLOG}:"
+        f"interface={quoteStringArgument(options['interface'])}"
     ]
     return _Proxy(
         factory,

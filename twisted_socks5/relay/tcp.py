@@ -115,9 +115,20 @@ class Leg:
     @ivar received: octets read from this side so far.
     @ivar ended: no more octets come from this side: FIN, or the connection is gone.
     @ivar lost: the connection is gone.
+    @ivar orderly: it went with nothing of this side's stream missing: closed, or after its FIN.
     """
 
-    __slots__ = ("_early", "_shut", "ended", "lost", "other", "received", "relay", "transport")
+    __slots__ = (
+        "_early",
+        "_shut",
+        "ended",
+        "lost",
+        "orderly",
+        "other",
+        "received",
+        "relay",
+        "transport",
+    )
 
     transport: StreamTransport
 
@@ -125,6 +136,7 @@ class Leg:
         self.received = 0
         self.ended = False
         self.lost: Failure | None = None
+        self.orderly = False
         self.other: Leg | None = None
         self.relay: TCPRelay | None = None
         self._shut = False
@@ -162,11 +174,11 @@ class Leg:
 
     def connectionLost(self, reason: Failure) -> None:
         """Pass this side's end on to the other leg: a close as a close, a reset as a reset."""
-        orderly = self.ended or reason.check(ConnectionDone) is not None
+        self.orderly = self.ended or reason.check(ConnectionDone) is not None
         self.ended = self._shut = True
         self.lost = reason
         if self.relay is not None:
-            self.relay.legLost(self, orderly)
+            self.relay.legLost(self)
 
     # What the other leg's transport asks: this leg is its producer.
 
@@ -300,7 +312,9 @@ class TCPRelay:
         client.join(target, self)
         for leg in (target, client):
             if leg.lost:
-                self.legLost(leg, leg.lost.check(ConnectionDone) is not None)
+                self.legLost(leg)
+                if leg.other is None:  # both were, and it is over
+                    return
             elif leg.ended:
                 self.legEnded(leg)
 
@@ -321,19 +335,18 @@ class TCPRelay:
         if leg._shut and not leg.lost:
             leg.transport.loseConnection()
 
-    def legLost(self, leg: Leg, orderly: bool) -> None:
+    def legLost(self, leg: Leg) -> None:
         """One side's connection is gone."""
+        self._because(leg, "closed" if leg.orderly else "reset")
         other = self._opposite(leg)
         if other.lost:
             client, target = self.client, self.target
             # The legs and the relay know each other: cut the circle, nothing waits for the GC.
             client.other = target.other = client.relay = target.relay = None
             self._finished(Outcome(client.received, target.received, self.reason))
-        elif orderly:
-            self._because(leg, "closed")
+        elif leg.orderly:
             other.close()
         else:
-            self._because(leg, "reset")
             other.reset()
 
     def abort(self, reason: str) -> None:

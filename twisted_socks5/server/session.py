@@ -20,6 +20,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
 from twisted.cred.credentials import Anonymous
+from twisted.internet.address import IPv4Address
 from twisted.internet.defer import CancelledError
 from twisted.internet.error import ConnectionDone
 from twisted.internet.interfaces import IHalfCloseableProtocol
@@ -423,5 +424,7 @@ class SOCKS5ServerProtocol(TwistedProtocol):
 
 
 def _text(address: IAddress) -> str:
+    if isinstance(address, IPv4Address):
+        return f"{address.host}:{address.port}"
     found = ipAddress(address)
     return str(Address(*found)) if found else "unix"

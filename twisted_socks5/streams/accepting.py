@@ -60,7 +60,7 @@ class StreamPort:
 
     def doRead(self) -> None:
         """Accept whoever waits."""
-        accept, family = self._socket.accept, self._socket.family
+        accept = self._socket.accept
         for _ in range(BATCH):
             try:
                 connected, name = accept()
@@ -69,7 +69,7 @@ class StreamPort:
             except OSError as error:
                 self._exhausted(error)
                 return
-            protocol = self._factory.buildProtocol(describe(family, name))
+            protocol = self._factory.buildProtocol(describe(name))
             if protocol is None:
                 connected.close()
                 continue
@@ -77,6 +77,8 @@ class StreamPort:
             stream = Stream(self._reactor, connected, protocol)
             self._reactor.addReader(stream)
             protocol.makeConnection(stream)
+            # Whoever waited to be accepted has often said the first word meanwhile.
+            stream.readAhead()
 
     def connectionLost(self, reason: Failure) -> None:
         """The reactor can't watch it any more."""

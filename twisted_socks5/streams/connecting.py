@@ -10,10 +10,10 @@ import socket
 from errno import EALREADY, EINPROGRESS, EISCONN
 from typing import TYPE_CHECKING
 
+from twisted.internet import error
 from twisted.internet.error import (
     ConnectBindError,
     NotConnectingError,
-    TimeoutError,
     UserError,
     getConnectError,
 )
@@ -60,8 +60,8 @@ class _Connecting:
             opened.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, True)
             if bindAddress is not None:
                 opened.bind(bindAddress)
-        except OSError as error:
-            failure = ConnectBindError(error.errno, error.strerror)
+        except OSError as trouble:
+            failure = ConnectBindError(trouble.errno, trouble.strerror)
             self._expiry = self._reactor.callLater(0, self._fail, failure)
             return
         result = opened.connect_ex(self.destination)
@@ -71,7 +71,7 @@ class _Connecting:
         if result in (EINPROGRESS, EALREADY):
             self._reactor.addWriter(self)
             if timeout is not None:
-                self._expiry = self._reactor.callLater(timeout, self._fail, TimeoutError())
+                self._expiry = self._reactor.callLater(timeout, self._fail, error.TimeoutError())
         elif result in (0, EISCONN):
             self._connected()
         else:
@@ -107,8 +107,7 @@ class _Connecting:
 
     def getDestination(self) -> IAddress:
         """Name the target."""
-        family = socket.AF_INET6 if ":" in self.destination[0] else socket.AF_INET
-        return describe(family, self.destination)
+        return describe(self.destination)
 
     def stopConnecting(self) -> None:
         """Give up."""
@@ -132,8 +131,7 @@ class _Connecting:
     def _connected(self) -> None:
         connected, self._socket = self._socket, None
         self._forget()
-        family = connected.family  # type: ignore[union-attr]
-        protocol = self._factory.buildProtocol(describe(family, self.destination))
+        protocol = self._factory.buildProtocol(describe(self.destination))
         if protocol is None:
             self._reactor.removeWriter(self)
             connected.close()  # type: ignore[union-attr]

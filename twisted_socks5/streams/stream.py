@@ -13,7 +13,7 @@ import socket
 import struct
 from contextlib import suppress
 from errno import EBADF
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from twisted.internet.address import IPv4Address, IPv6Address
 from twisted.internet.error import ConnectionAborted
@@ -26,13 +26,14 @@ from twisted.internet.interfaces import (
     ITCPTransport,
 )
 from twisted.internet.main import CONNECTION_DONE, CONNECTION_LOST
+from twisted.logger import Logger
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Sequence
 
-    from twisted.internet.interfaces import IAddress, IDelayedCall, IProducer, IProtocol
+    from twisted.internet.interfaces import IDelayedCall, IProducer, IProtocol
 
 
 class Reactor(Protocol):
@@ -50,9 +51,7 @@ class Reactor(Protocol):
     def removeWriter(self, writer: object) -> None:
         """Do so no more."""
 
-    def callLater(
-        self, delay: float, callable: Callable[..., object], *args: object
-    ) -> IDelayedCall:
+    def callLater(self, delay: float, what: Callable[..., object], *args: object) -> IDelayedCall:
         """Call it in so many seconds."""
 
 
@@ -65,11 +64,14 @@ _RESET_ON_CLOSE = struct.pack("ii", 1, 0)
 
 _DONE = Failure(CONNECTION_DONE)
 
+_log = Logger()
 
-def describe(family: int, name: tuple[str, int]) -> IAddress:
+
+def describe(name: Sequence[Any]) -> IPv4Address | IPv6Address:
     """Make an address of what a socket calls one."""
-    address = IPv4Address if family == socket.AF_INET else IPv6Address
-    return address("TCP", name[0], name[1])
+    if ":" in name[0]:
+        return IPv6Address("TCP", name[0], name[1])
+    return IPv4Address("TCP", name[0], name[1])
 
 
 @implementer(ITCPTransport, IPushProducer, IReadWriteDescriptor, IHalfCloseableDescriptor,
@@ -119,11 +121,12 @@ class Stream:
         self._shut = False
         self._shutting = False
         self._waiting: bytearray | None = None
-        self._producer: IProducer | None = None
+        self._producer: Any = None
         self._streaming = False
         self._paused = False
 
-    # What the reactor asks.
+    # What the reactor asks.  The interfaces say that doRead and doWrite return a Failure; what
+    # reactors understand, and all of Twisted's descriptors return, is an exception.
 
     def fileno(self) -> int:
         """Name the descriptor; -1 once it is closed."""
@@ -133,7 +136,7 @@ class Stream:
         """Name us in the log."""
         return "Stream"
 
-    def doRead(self) -> Exception | None:
+    def doRead(self) -> Any:
         """Pass on what has come."""
         try:
             data = self._socket.recv(BUFFER)
@@ -146,7 +149,22 @@ class Stream:
         self.protocol.dataReceived(data)
         return None
 
-    def doWrite(self) -> Exception | None:
+    def readAhead(self) -> None:
+        """Read, before the reactor has said that there is anything, as if it had."""
+        try:
+            lost = self.doRead()
+        except Exception:
+            failure = Failure()
+            _log.failure("Unhandled error in a protocol", failure)
+            self.connectionLost(failure)
+            return
+        if lost is CONNECTION_DONE:
+            self._reactor.removeReader(self)
+            self.readConnectionLost(_DONE)
+        elif lost is not None:
+            self.connectionLost(Failure(lost))
+
+    def doWrite(self) -> Any:
         """Send what waits; then do what waited for that."""
         waiting = self._waiting
         if waiting:
@@ -163,7 +181,7 @@ class Stream:
         self._reactor.removeWriter(self)
         if self._producer is not None and (self._paused or not self._streaming):
             self._paused = False
-            self._producer.resumeProducing()  # type: ignore[attr-defined]
+            self._producer.resumeProducing()
         elif self.disconnecting:
             return CONNECTION_DONE
         elif self._shutting:
@@ -293,7 +311,7 @@ class Stream:
         self._streaming = streaming
         self._paused = False
         if not streaming:
-            producer.resumeProducing()  # type: ignore[attr-defined]
+            producer.resumeProducing()
 
     def unregisterProducer(self) -> None:
         """Tell nobody any more."""
@@ -306,15 +324,13 @@ class Stream:
         """Give the socket."""
         return self._open()
 
-    def getHost(self) -> IAddress:
+    def getHost(self) -> IPv4Address | IPv6Address:
         """Name our end."""
-        connected = self._open()
-        return describe(connected.family, connected.getsockname())
+        return describe(self._open().getsockname())
 
-    def getPeer(self) -> IAddress:
+    def getPeer(self) -> IPv4Address | IPv6Address:
         """Name the other end."""
-        connected = self._open()
-        return describe(connected.family, connected.getpeername())
+        return describe(self._open().getpeername())
 
     def getTcpNoDelay(self) -> bool:
         """Tell whether small messages are sent at once."""

@@ -1,0 +1,547 @@
+"""The portable relay, in memory: each way in which a direction can flow and end."""
+
+from __future__ import annotations
+
+from twisted.internet.address import UNIXAddress
+from twisted.protocols.policies import ProtocolWrapper, WrappingFactory
+from twisted.trial.unittest import SynchronousTestCase
+
+from tests.relay.joined import HELD, Joined, JoinedTestCase
+from twisted_socks5.relay import Leg
+from twisted_socks5.relay.tcp import knowsHalfClose, tune
+from twisted_socks5.testing import MemoryReactor, Peer, PeerFactory, PlainPeer
+
+FLOOD = b"0123456789abcdef" * 100_000
+
+
+class FlowTests(JoinedTestCase):
+    """Octets, both ways."""
+
+    def test_bothWays(self) -> None:
+        """What one side sends the other receives, and the counts are exact."""
+        joined = Joined()
+        joined.relay.start()
+        joined.client.write(b"question")
+        joined.target.write(b"an answer")
+        joined.settle()
+        self.assertEqual(joined.target.received, b"question")
+        self.assertEqual(joined.client.received, b"an answer")
+        self.assertEqual(joined.relay.octets, 17)
+        self.assertEqual([joined.relay.client.received, joined.relay.target.received], [8, 9])
+        self.assertFalse(joined.relay.halfClosed)
+        self.assertRunning(joined)
+
+    def test_early(self) -> None:
+        """What comes before the relay starts is passed on first; reading waits meanwhile."""
+        joined = Joined(window=10, sendBuffer=10)
+        joined.client.write(b"pipelined " * 20)
+        joined.target.write(b"220 ready " * 20)
+        joined.settle()
+        self.assertEqual([leg.received for leg in joined.legs], [10, 10])
+        joined.relay.start()
+        joined.settle()
+        self.assertEqual(joined.target.received, b"pipelined " * 20)
+        self.assertEqual(joined.client.received, b"220 ready " * 20)
+
+    def test_largeBothWays(self) -> None:
+        """More than any buffer holds, both ways at once, arrives whole."""
+        joined = Joined()
+        joined.relay.start()
+        joined.client.write(FLOOD)
+        joined.target.write(FLOOD[::-1])
+        joined.settle()
+        self.assertEqual(joined.target.received, FLOOD)
+        self.assertEqual(joined.client.received, FLOOD[::-1])
+
+    def test_clientDoesNotRead(self) -> None:
+        """A client that does not read stops the target, and holds a bounded amount."""
+        joined = Joined()
+        joined.relay.start()
+        joined.client.pause()
+        joined.target.write(FLOOD)
+        joined.settle()
+        self.assertLessEqual(joined.heldForClient(), HELD)
+        self.assertGreater(joined.heldForClient(), 0)
+        joined.client.write(b"the other way is open")
+        joined.settle()
+        self.assertEqual(joined.target.received, b"the other way is open")
+        joined.client.resume()
+        joined.settle()
+        self.assertEqual(joined.client.received, FLOOD)
+        self.assertEqual(joined.heldForClient(), 0)
+
+    def test_targetDoesNotRead(self) -> None:
+        """A target that does not read stops the client, and holds a bounded amount."""
+        joined = Joined()
+        joined.relay.start()
+        joined.target.pause()
+        joined.client.write(FLOOD)
+        joined.settle()
+        self.assertLessEqual(joined.heldForTarget(), HELD)
+        joined.target.write(b"the other way is open")
+        joined.settle()
+        self.assertEqual(joined.client.received, b"the other way is open")
+        joined.target.resume()
+        joined.settle()
+        self.assertEqual(joined.target.received, FLOOD)
+
+    def test_boundedInSmallSteps(self) -> None:
+        """However slowly the client reads, the amount held stays bounded."""
+        joined = Joined(window=20_000, sendBuffer=20_000)
+        joined.relay.start()
+        joined.target.write(FLOOD)
+        most = 0
+        while len(joined.client.received) < len(FLOOD):
+            joined.client.resume()
+            joined.reactor.turn()
+            joined.client.pause()
+            joined.settle()
+            most = max(most, joined.heldForClient())
+        self.assertLessEqual(most, HELD)
+        self.assertEqual(joined.client.received, FLOOD)
+
+
+class EndingTests(JoinedTestCase):
+    """FINs: each direction ends by itself."""
+
+    def test_clientEndsFirst(self) -> None:
+        """A client that has sent its FIN still gets the whole answer."""
+        joined = Joined()
+        joined.relay.start()
+        joined.client.write(b"question")
+        joined.client.loseWrite()
+        joined.settle()
+        self.assertEqual([joined.target.received, joined.target.eof], [b"question", True])
+        self.assertFalse(joined.client.eof)
+        self.assertTrue(joined.relay.halfClosed)
+        self.assertRunning(joined)
+        joined.target.write(FLOOD)
+        joined.target.loseWrite()
+        joined.settle()
+        self.assertEqual(joined.client.received, FLOOD)
+        self.assertTrue(joined.client.wasClosed and joined.target.wasClosed)
+        self.assertOver(joined, 8, len(FLOOD), "client closed")
+
+    def test_targetEndsFirst(self) -> None:
+        """A target that has sent its FIN still gets the whole upload."""
+        joined = Joined()
+        joined.relay.start()
+        joined.target.write(b"100 continue")
+        joined.target.loseWrite()
+        joined.settle()
+        self.assertEqual([joined.client.received, joined.client.eof], [b"100 continue", True])
+        joined.client.write(FLOOD)
+        joined.client.loseWrite()
+        joined.settle()
+        self.assertEqual(joined.target.received, FLOOD)
+        self.assertTrue(joined.client.wasClosed and joined.target.wasClosed)
+        self.assertOver(joined, len(FLOOD), 12, "target closed")
+
+    def test_bothAtOnce(self) -> None:
+        """Both sides may end in the same turn."""
+        joined = Joined()
+        joined.relay.start()
+        joined.client.write(FLOOD)
+        joined.target.write(b"bye")
+        joined.client.loseWrite()
+        joined.target.loseWrite()
+        joined.settle()
+        self.assertEqual([joined.target.received, joined.client.received], [FLOOD, b"bye"])
+        self.assertEqual(len(joined.outcomes), 1)
+        self.assertEqual(joined.reactor.leftOver(), [])
+
+    def test_endBehindAFullBuffer(self) -> None:
+        """A FIN waits until the last octet before it has been passed on."""
+        joined = Joined()
+        joined.relay.start()
+        joined.client.pause()
+        joined.target.write(FLOOD)
+        joined.target.loseWrite()
+        joined.settle()
+        self.assertFalse(joined.client.eof)
+        joined.client.resume()
+        joined.settle()
+        self.assertEqual([joined.client.received, joined.client.eof], [FLOOD, True])
+        joined.client.lose()
+        joined.settle()
+        self.assertOver(joined, 0, len(FLOOD), "target closed")
+
+    def test_bothEndedWithOctetsLeft(self) -> None:
+        """A side that has ended both ways is closed only when it has everything."""
+        joined = Joined()
+        joined.relay.start()
+        joined.client.loseWrite()
+        joined.settle()
+        joined.client.pause()
+        joined.target.write(FLOOD)
+        joined.target.loseWrite()
+        joined.settle()
+        self.assertRunning(joined)
+        joined.client.resume()
+        joined.settle()
+        self.assertEqual(joined.client.received, FLOOD)
+        self.assertTrue(joined.client.wasClosed)
+        self.assertOver(joined, 0, len(FLOOD), "client closed")
+
+    def test_endBeforeTheRelay(self) -> None:
+        """A side that ended before the relay started has ended."""
+        joined = Joined()
+        joined.client.loseWrite()
+        joined.settle()
+        joined.relay.start()
+        joined.settle()
+        self.assertTrue(joined.target.eof)
+        joined.target.write(b"answer")
+        joined.target.loseWrite()
+        joined.settle()
+        self.assertEqual(joined.client.received, b"answer")
+        self.assertOver(joined, 0, 6, "client closed")
+
+    def test_octetsAndEndBeforeTheRelay(self) -> None:
+        """Octets and FIN from before the relay started are passed on in order."""
+        joined = Joined()
+        joined.client.write(b"question")
+        joined.client.loseWrite()
+        joined.target.write(b"greeting")
+        joined.target.loseWrite()
+        joined.settle()
+        joined.relay.start()
+        joined.settle()
+        self.assertEqual(
+            [joined.target.received, joined.client.received], [b"question", b"greeting"]
+        )
+        self.assertEqual(len(joined.outcomes), 1)
+        self.assertEqual(joined.reactor.leftOver(), [])
+
+    def test_bothEndedBeforeTheRelay(self) -> None:
+        """Nothing is left to relay when both have ended."""
+        joined = Joined()
+        joined.client.loseWrite()
+        joined.target.loseWrite()
+        joined.settle()
+        joined.relay.start()
+        joined.settle()
+        self.assertTrue(joined.client.wasClosed and joined.target.wasClosed)
+        self.assertOver(joined, 0, 0, "target closed")
+
+    def test_targetClosesWhileClientUploads(self) -> None:
+        """A target that closes early is heard, though the client is still sending."""
+        joined = Joined()
+        joined.relay.start()
+        joined.target.write(b"413 too large")
+        joined.target.lose()
+        joined.settle()
+        self.assertEqual([joined.client.received, joined.client.eof], [b"413 too large", True])
+        for _ in range(3):
+            joined.client.write(b"more of the body")
+            joined.settle()
+        self.assertEqual(len(joined.outcomes), 1)
+        self.assertEqual(joined.client.received, b"413 too large")
+        self.assertTrue(joined.target.wasClosed)
+        self.assertEqual(joined.outcomes[0].reason, "target closed")
+        joined.client.abort()
+        joined.settle()
+        self.assertEqual(joined.reactor.leftOver(), [])
+
+
+class ResetTests(JoinedTestCase):
+    """A stream that breaks must not look like one that ended."""
+
+    def test_targetResets(self) -> None:
+        """A reset of the target is a reset for the client, behind what was received."""
+        joined = Joined()
+        joined.relay.start()
+        joined.target.write(b"half an ans")
+        joined.settle()
+        joined.target.abort()
+        joined.settle()
+        self.assertEqual(joined.client.events, ["made", "data", "ConnectionLost"])
+        self.assertEqual(joined.client.received, b"half an ans")
+        self.assertOver(joined, 0, 11, "target reset")
+
+    def test_clientResets(self) -> None:
+        """A reset of the client is a reset for the target."""
+        joined = Joined()
+        joined.relay.start()
+        joined.client.write(b"half a quest")
+        joined.settle()
+        joined.client.abort()
+        joined.settle()
+        self.assertEqual(joined.target.events, ["made", "data", "ConnectionLost"])
+        self.assertOver(joined, 12, 0, "client reset")
+
+    def test_resetWithOctetsUnflushed(self) -> None:
+        """What had been received before the reset is flushed before it is passed on."""
+        joined = Joined()
+        joined.relay.start()
+        joined.client.pause()
+        joined.target.write(b"x" * 150_000)  # more than the window and the buffer below
+        joined.settle()
+        received = joined.relay.target.received
+        self.assertGreater(joined.heldForClient(), 0)
+        self.assertEqual(received, 150_000)
+        joined.target.abort()
+        joined.settle()
+        self.assertRunning(joined)
+        joined.client.resume()
+        joined.settle()
+        self.assertEqual(len(joined.client.received), received)
+        self.assertTrue(joined.client.wasReset)
+        self.assertOver(joined, 0, received, "target reset")
+
+    def test_resetOfBoth(self) -> None:
+        """Both may reset in the same turn."""
+        joined = Joined()
+        joined.relay.start()
+        joined.client.abort()
+        joined.target.abort()
+        joined.settle()
+        self.assertEqual(len(joined.outcomes), 1)
+        self.assertEqual(joined.reactor.leftOver(), [])
+
+    def test_resetWhileFlushing(self) -> None:
+        """A side that is being flushed before its reset may reset itself."""
+        joined = Joined()
+        joined.relay.start()
+        joined.client.pause()
+        joined.target.write(b"x" * 150_000)
+        joined.settle()
+        joined.target.abort()
+        joined.settle()
+        self.assertRunning(joined)
+        joined.client.abort()
+        joined.settle()
+        self.assertOver(joined, 0, 150_000, "target reset")
+
+    def test_targetResetsAfterItsEnd(self) -> None:
+        """A reset behind the FIN takes nothing away: the client is closed in peace."""
+        joined = Joined()
+        joined.relay.start()
+        joined.target.write(b"answer")
+        joined.target.loseWrite()
+        joined.settle()
+        joined.target.abort()
+        joined.settle()
+        self.assertRunning(joined)
+        joined.client.write(b"noticed when something is written")
+        joined.settle()
+        self.assertEqual(joined.client.received, b"answer")
+        self.assertFalse(joined.client.wasReset)
+        joined.client.lose()
+        joined.settle()
+        self.assertOver(joined, 33, 6, "target closed")
+
+    def test_clientResetsAfterItsEnd(self) -> None:
+        """A client that goes while it is answered is found out, and the target's stream cut."""
+        joined = Joined()
+        joined.relay.start()
+        joined.client.write(b"question")
+        joined.client.loseWrite()
+        joined.settle()
+        joined.client.abort()
+        joined.settle()
+        joined.target.write(FLOOD)
+        joined.settle()
+        self.assertEqual(joined.target.received, b"question")
+        self.assertFalse(joined.outcomes == [])
+        self.assertTrue(joined.target.wasReset or joined.target.wasClosed)
+        self.assertEqual(joined.outcomes[0].reason, "client closed")
+        self.assertEqual(joined.reactor.leftOver(), [])
+
+    def test_targetResetsAfterTheClientsEnd(self) -> None:
+        """An answer that breaks off is a reset, though the client had ended its side."""
+        joined = Joined()
+        joined.relay.start()
+        joined.client.loseWrite()
+        joined.settle()
+        joined.target.write(b"half an ans")
+        joined.settle()
+        joined.target.abort()
+        joined.settle()
+        self.assertEqual(joined.client.events, ["made", "written", "data", "ConnectionLost"])
+        self.assertOver(joined, 0, 11, "client closed")
+
+    def test_pausedTargetResets(self) -> None:
+        """A reset behind back-pressure is passed on when the client reads on."""
+        joined = Joined()
+        joined.relay.start()
+        joined.client.pause()
+        joined.target.write(FLOOD)
+        joined.settle()
+        joined.target.abort()
+        joined.settle()
+        self.assertRunning(joined)
+        joined.client.resume()
+        joined.settle()
+        self.assertTrue(joined.client.wasReset)
+        self.assertLess(len(joined.client.received), len(FLOOD))
+        self.assertEqual(joined.client.received, FLOOD[: len(joined.client.received)])
+        self.assertOver(joined, 0, len(joined.client.received), "target reset")
+
+    def test_clientResetsWithTheTargetPaused(self) -> None:
+        """A client that goes ends a relay whose target is held back for it."""
+        joined = Joined()
+        joined.relay.start()
+        joined.client.pause()
+        joined.target.write(FLOOD)
+        joined.settle()
+        joined.client.abort()
+        joined.settle()
+        self.assertTrue(joined.target.wasReset)
+        self.assertEqual(len(joined.outcomes), 1)
+        self.assertEqual(joined.outcomes[0].reason, "client reset")
+        self.assertEqual(joined.reactor.leftOver(), [])
+
+    def test_resetBeforeTheRelay(self) -> None:
+        """A side that was reset before the relay started resets the other."""
+        joined = Joined()
+        joined.client.write(b"question")
+        joined.settle()
+        joined.target.abort()
+        joined.settle()
+        joined.relay.start()
+        joined.settle()
+        self.assertTrue(joined.client.wasReset)
+        self.assertOver(joined, 8, 0, "target reset")
+
+    def test_octetsAndResetBeforeTheRelay(self) -> None:
+        """What came before a reset is passed on, though the relay started after it."""
+        joined = Joined(target=PlainPeer())
+        joined.target.write(b"last words")
+        joined.reactor.turn()
+        joined.target.abort()
+        joined.settle()
+        joined.relay.start()
+        joined.settle()
+        self.assertEqual(joined.client.received, b"last words")
+        self.assertTrue(joined.client.wasReset)
+        self.assertOver(joined, 0, 10, "target reset")
+
+    def test_endAndResetBeforeTheRelay(self) -> None:
+        """A side that ended, and was then reset, before the relay started has only ended."""
+        joined = Joined()
+        joined.target.loseWrite()
+        joined.settle()
+        joined.target.abort()
+        joined.settle()
+        joined.transports[1].write(b"finds out")
+        joined.settle()
+        joined.relay.start()
+        joined.settle()
+        self.assertFalse(joined.client.wasReset)
+        self.assertTrue(joined.client.eof)
+        joined.client.lose()
+        joined.settle()
+        self.assertOver(joined, 0, 0, "target closed")
+
+    def test_bothLostBeforeTheRelay(self) -> None:
+        """A relay of two connections that are gone tells so once."""
+        joined = Joined()
+        joined.client.abort()
+        joined.target.abort()
+        joined.settle()
+        joined.relay.start()
+        joined.settle()
+        self.assertOver(joined, 0, 0, "target reset")
+
+    def test_abort(self) -> None:
+        """A relay that is aborted resets both sides at once, whatever they still had to get."""
+        joined = Joined()
+        joined.relay.start()
+        joined.client.pause()
+        joined.target.write(FLOOD)
+        joined.settle()
+        joined.relay.abort("drain")
+        joined.relay.abort("not the reason any more")
+        joined.settle()
+        joined.client.resume()
+        joined.settle()
+        self.assertTrue(joined.client.wasReset and joined.target.wasReset)
+        self.assertEqual([each.reason for each in joined.outcomes], ["drain"])
+        self.assertEqual(joined.reactor.leftOver(), [])
+
+    def test_abortAfterAnEnd(self) -> None:
+        """A relay of which one side has ended keeps that as its reason; its streams are cut."""
+        joined = Joined()
+        joined.relay.start()
+        joined.client.loseWrite()
+        joined.settle()
+        joined.relay.abort("drain")
+        joined.settle()
+        self.assertTrue(joined.client.wasReset)
+        joined.target.write(b"finds out")
+        joined.settle()
+        self.assertTrue(joined.target.wasReset)
+        self.assertOver(joined, 0, 0, "client closed")
+
+
+class WrappedTests(JoinedTestCase):
+    """Legs whose transport knows no half-close end as a whole."""
+
+    def wrapped(self) -> Joined:
+        """Join a client whose leg is behind a wrapper."""
+        leg = Leg()
+        factory = WrappingFactory(PeerFactory())
+        joined = Joined(clientLeg=ProtocolWrapper(factory, leg))
+        joined.legs = (leg, joined.legs[1])
+        joined.relay.client = leg
+        joined.relay.start()
+        self.assertFalse(knowsHalfClose(leg.transport))
+        self.assertTrue(knowsHalfClose(joined.legs[1].transport))
+        return joined
+
+    def test_targetEnds(self) -> None:
+        """A FIN of the target closes the client, behind everything before it."""
+        joined = self.wrapped()
+        joined.target.write(FLOOD)
+        joined.target.loseWrite()
+        joined.settle()
+        self.assertEqual([joined.client.received, joined.client.eof], [FLOOD, True])
+        joined.client.lose()
+        joined.settle()
+        self.assertOver(joined, 0, len(FLOOD), "target closed")
+
+    def test_clientEnds(self) -> None:
+        """A FIN of the client closes the target, behind everything before it."""
+        joined = self.wrapped()
+        joined.client.write(FLOOD)
+        joined.client.loseWrite()
+        joined.settle()
+        self.assertEqual([joined.target.received, joined.target.eof], [FLOOD, True])
+        joined.target.lose()
+        joined.settle()
+        self.assertOver(joined, len(FLOOD), 0, "client closed")
+
+    def test_targetResets(self) -> None:
+        """A reset of the target is a reset for the client."""
+        joined = self.wrapped()
+        joined.target.abort()
+        joined.settle()
+        self.assertTrue(joined.client.wasReset)
+        self.assertOver(joined, 0, 0, "target reset")
+
+    def test_clientResets(self) -> None:
+        """A reset of the client is a reset for the target."""
+        joined = self.wrapped()
+        joined.client.abort()
+        joined.settle()
+        self.assertTrue(joined.target.wasReset)
+        self.assertOver(joined, 0, 0, "client reset")
+
+
+class TuneTests(SynchronousTestCase):
+    """TCP's options."""
+
+    def test_tcp(self) -> None:
+        """Small messages go at once, and dead peers are noticed."""
+        transport, _ = MemoryReactor().connectPair(Peer(), Peer())
+        tune(transport)
+        self.assertTrue(transport.getTcpNoDelay() and transport.getTcpKeepAlive())
+
+    def test_unix(self) -> None:
+        """A Unix socket has no such options, nor has what is no transport."""
+        unix = UNIXAddress("/run/socks")
+        transport, _ = MemoryReactor().connectPair(Peer(), Peer(), unix, unix)
+        tune(transport)
+        tune(object())
+        self.assertFalse(transport.getTcpNoDelay())
