@@ -189,6 +189,7 @@ class NormaliseNameTests(SynchronousTestCase):
             (label + b"a", "a label longer than 63 characters"),
             (longest + b"a", "longer than 253 characters"),
             (b"a." * 127 + b"a", "longer than 253 characters"),
+            (longest[:-1] + b"..", "an empty label"),
             (b"a." * 128, "longer than 255 octets"),
             ("\u00fc.".encode() * 85, "longer than 253 characters"),
         ):
@@ -242,6 +243,8 @@ class NormaliseNameTests(SynchronousTestCase):
         self.assertIsInstance(error, ValueError)
         error = self.assertRaises(InvalidName, normalise, b"a" * 300)
         self.assertEqual(error.name, "'" + "a" * 80 + "'...")
+        error = self.assertRaises(InvalidName, normalise, b"a" * 80)
+        self.assertEqual(error.name, "'" + "a" * 80 + "'")
 
     @given(st.binary(max_size=300) | st.text(max_size=90).map(str.encode))
     @settings(max_examples=300, deadline=None)

@@ -73,6 +73,7 @@ class CancelTests(DialTestCase):
     def test_starting(self) -> None:
         """While the reactor is being asked to connect to the second address."""
         self.failing(V4[0], errno.ECONNREFUSED)
+        self.silent(V4[1])
         result = self.dial(V4[0], V4[1], V4[2])
         self.factory.whenStarted = result.cancel
         self.reactor.advance(0)
@@ -233,6 +234,19 @@ class OtherReactorTests(SynchronousTestCase):
         ):
             self.refused(factory, connector)
         self.failureResultOf(result, CancelledError)
+        self.assertEqual(self.reactor.getDelayedCalls(), [])
+
+    def test_timeout(self) -> None:
+        """One attempt's time-out is everybody's: the timers of the others are not waited for."""
+        result = self.dialer.dial(V4[:3], PORT, self.factory)
+        self.reactor.advance(0.25)
+        first, second = self.reactor.connectors
+        self.reactor.factories[0].clientConnectionFailed(first, Failure(error.TimeoutError()))
+        failed = self.failureResultOf(result, DialError).value
+        self.assertEqual(failed.reply, Reply.TTL_EXPIRED)
+        self.assertEqual(failed.reason.count("timed out"), 2)
+        self.assertEqual(failed.reason.count("not tried"), 1)
+        self.assertEqual(second.stopped, 1)
         self.assertEqual(self.reactor.getDelayedCalls(), [])
 
     def test_connectedWithin(self) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import socket
+import warnings
 from collections.abc import Callable
 from ipaddress import IPv4Address, IPv6Address, ip_address
 from typing import Any, cast
@@ -211,7 +212,11 @@ class SocketTests(TestCase):
     async def test_foreignSource(self) -> None:
         """A source that is not this host's is this side's failure; nothing is sent."""
         dialer = HappyEyeballs(reactor, reactor, bindAddress=[IPv4Address("192.0.2.1")])
-        failure = await self.failed(dialer.dial([HERE4], 9, self.factory), DialError)
+        with warnings.catch_warnings():
+            # Twisted leaves a socket that it could not bind for the interpreter to close.
+            warnings.simplefilter("ignore", ResourceWarning)
+            dialled = dialer.dial([HERE4], 9, self.factory)
+        failure = await self.failed(dialled, DialError)
         self.assertEqual(failure.reply, Reply.GENERAL_FAILURE)
         self.assertIn("cannot assign requested address", failure.reason)
 

@@ -235,6 +235,11 @@ class LoginSlowdownTests(SynchronousTestCase):
         slowdown.failed(ONE, 1000.0)
         self.assertEqual(slowdown.failed(ONE, 0.0), 1.0)
 
+    def test_smallest(self) -> None:
+        """The smallest settings that mean something."""
+        slowdown = LoginSlowdown(base=0.1, ceiling=0.1, forget=0.1, size=1)
+        self.assertEqual([slowdown.failed(ONE, 0.0) for _ in range(2)], [0.1, 0.1])
+
     def test_invalid(self) -> None:
         """Settings that mean nothing are errors."""
         for arguments in (

@@ -344,6 +344,25 @@ class SharingTests(LookupTestCase):
         self.failureResultOf(second, CancelledError)
         self.assertEqual(self.found(third), ["192.0.2.1"])
 
+    def test_cancelLastFromCallback(self) -> None:
+        """It may cancel the last one, too; the resolver is done and not told to stop."""
+        first, second = (self.lookup.lookup(NAME) for _ in range(2))
+        first.addCallback(lambda _: second.cancel())
+        [asked] = self.resolver.asked
+        asked.answer(tcp("192.0.2.1"))
+        self.failureResultOf(second, CancelledError)
+        self.assertEqual(asked.cancelled, 0)
+        self.assertEqual(self.found(self.lookup.lookup(NAME)), ["192.0.2.1"])
+
+    def test_cancelHalfAnswered(self) -> None:
+        """Half an answer that nobody waits for is not remembered as a whole one."""
+        first = self.lookup.lookup(NAME)
+        [asked] = self.resolver.asked
+        asked.receiver.addressResolved(tcp("192.0.2.1"))
+        first.cancel()
+        self.failureResultOf(first, CancelledError)
+        self.assertNoResult(self.lookup.lookup(NAME))
+
     def test_askFromCallback(self) -> None:
         """One that has failed may ask again at once, and it is a new question."""
         again: list[Deferred[list[IPAddress]]] = []
@@ -428,15 +447,15 @@ class MemoryTests(LookupTestCase):
 
     def test_renewed(self) -> None:
         """An answer that was learnt anew is a young one."""
-        self.patch(resolving, "MAX_REMEMBERED", 2)
-        for name in ("1.example", "2.example", "3.example"):
+        self.patch(resolving, "MAX_REMEMBERED", 3)
+        for name in ("1.example", "2.example", "3.example", "4.example"):
             self.names.add(name, ["192.0.2.1"])
         self.ask("1.example")
         self.reactor.advance(6)
         self.ask("2.example")
         self.reactor.advance(6)
-        self.ask("1.example")
-        self.ask("3.example")
+        for name in ("1.example", "3.example", "4.example"):
+            self.ask(name)
         self.names.lookups.clear()
         self.ask("1.example")
         self.assertEqual(self.names.lookups, [])

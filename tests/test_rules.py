@@ -121,6 +121,7 @@ class ParseTests(SynchronousTestCase):
             ("10.0.0.1:", "'' is no port, 0 to 65535"),
             ("10.0.0.1:http", "'http' is no port, 0 to 65535"),
             ("10.0.0.1:65536", "'65536' is no port, 0 to 65535"),
+            ("10.0.0.1:000080", "'000080' is no port, 0 to 65535"),
             ("10.0.0.1:+80", "'+80' is no port, 0 to 65535"),
             ("10.0.0.1:8_0", "'8_0' is no port, 0 to 65535"),
             ("10.0.0.1:\u0668", "'\u0668' is no port, 0 to 65535"),
@@ -506,6 +507,17 @@ class OwnPortTests(SynchronousTestCase):
         ):
             one = access("192.0.2.1", "proxy.example", 1080)
             self.assertEqual(self.judge(one, rules).permitted, permitted, rules)
+
+    def test_reasons(self) -> None:
+        """Of several reasons the plainest one is given."""
+        rules = Rules(own=lambda address, port: True)
+        for address, host, reason in (
+            ("127.0.0.1", "localhost", "loopback destination 127.0.0.1 from 192.0.2.7"),
+            ("192.0.2.1", "localhost", "loopback name localhost from 192.0.2.7"),
+            ("192.0.2.1", None, "the proxy's own port 192.0.2.1:443 from 192.0.2.7"),
+            ("fe80::5efe:7f00:1", None, "link-local destination fe80::5efe:7f00:1 from 192.0.2.7"),
+        ):
+            self.assertEqual(rules.judge(access(address, host)).reason, reason)
 
     def test_both(self) -> None:
         """On loopback it needs no more than loopback needs, with its port."""

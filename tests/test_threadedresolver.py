@@ -273,7 +273,10 @@ class ThreadTests(ThreadedTestCase):
         await first.done
         self.system.answer("c", [ANSWER4])
         self.assertEqual(len(await last.done), 1)
-        self.assertEqual(sorted(self.names()), ["a", "b", "c"])
+        behind = self.ask("e")
+        self.system.answer("e", [])
+        await behind.done
+        self.assertEqual(sorted(self.names()), ["a", "b", "c", "e"])
         for each in (third, fourth, again):
             self.assertNoResult(each.done)
 

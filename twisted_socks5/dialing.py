@@ -73,12 +73,11 @@ class _Attempt(ClientFactory):
     """
     One address being tried: what C{connectTCP} tells of it goes to the race while there is one.
 
-    It lives as long as its connection does, so it lets go of the race, and of the connector
-    that holds it, as soon as it may.
+    It lives as long as its connection does, so it lets go of the race as soon as it may.
 
     @ivar race: L{None} once this attempt has connected, failed or been abandoned.
-    @ivar connector: what ends it; L{None} while C{connectTCP} runs, and when nothing is left
-        to be ended.
+    @ivar connector: what ends it; L{None} while C{connectTCP} runs, and once it has failed or
+        been abandoned: the connector holds this attempt, and cycles wait for the collector.
     """
 
     noisy = False
@@ -238,12 +237,12 @@ class _Race:
             )
             return None
         self.protocol = protocol
-        self.timer = self.dialer.clock.callLater(0, self.fire, attempt, protocol)
+        self.timer = self.dialer.clock.callLater(0, self.fire, protocol)
         return protocol
 
-    def fire(self, attempt: _Attempt, protocol: IProtocol) -> None:
+    def fire(self, protocol: IProtocol) -> None:
         """connectionMade has run: hand the protocol over."""
-        self.timer = attempt.connector = None
+        self.timer = None
         self.result.callback(protocol)
 
     # Over
@@ -257,7 +256,6 @@ class _Race:
     def close(self) -> None:
         """End the race: nobody starts any more, and all who run are abandoned."""
         self.stopTimer()
-        self.waiting.clear()
         running, self.running = self.running, []
         for attempt in running:
             attempt.abandon()

@@ -157,8 +157,6 @@ class _Query:
 
     def addressResolved(self, address: IAddress) -> None:
         """One more address; what is no IP address is left out."""
-        if self.over:
-            return
         try:
             found = ipAddress(address)
         except ValueError:

@@ -35,6 +35,18 @@ class PluginTests(SynchronousTestCase):
         said = run(sys.executable, "-c", program)
         self.assertEqual(said.stdout, "['socks5'] []\n", said.stderr)
 
+    def test_noReactor(self) -> None:
+        """No module of ours installs a reactor: which one it is, the application decides."""
+        program = (
+            "import importlib, pkgutil, sys, twisted_socks5;"
+            "names = [m.name for m in"
+            " pkgutil.walk_packages(twisted_socks5.__path__, 'twisted_socks5.')];"
+            "[importlib.import_module(name) for name in names];"
+            "print(len(names) > 10, 'twisted.internet.reactor' in sys.modules)"
+        )
+        said = run(sys.executable, "-c", program)
+        self.assertEqual(said.stdout, "True False\n", said.stderr)
+
     def test_noPackage(self) -> None:
         """There is no package C{twisted} of ours: it would hide the real one."""
         self.assertEqual(list((ROOT / "twisted").rglob("__init__.py")), [])

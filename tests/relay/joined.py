@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Any
+import socket
+from typing import Any, cast
 
+from twisted.internet.address import IPv4Address
 from twisted.internet.interfaces import IProtocol
 from twisted.trial.unittest import SynchronousTestCase
 
 from twisted_socks5.relay import Leg, Outcome, TCPRelay
+from twisted_socks5.streams import Stream
 from twisted_socks5.testing import MemoryReactor, MemoryTransport, Peer, PlainPeer, StreamSocket
 
 # What a relay may hold of a direction: a full buffer, and the read that came before it was known.
@@ -21,6 +24,7 @@ class Joined:
     @ivar client: the client's far side.
     @ivar target: the target's far side.
     @ivar outcomes: what the relay told when it ended.
+    @ivar handles: the sockets of the legs, even when their transports have let go of them.
     """
 
     def __init__(
@@ -29,6 +33,7 @@ class Joined:
         client: PlainPeer | None = None,
         target: PlainPeer | None = None,
         clientLeg: IProtocol | None = None,
+        streams: bool = False,
         **options: Any,
     ) -> None:
         self.reactor = MemoryReactor(**options)
@@ -37,34 +42,53 @@ class Joined:
         self.legs = (Leg(), Leg())
         self.outcomes: list[Outcome] = []
         self.relay = TCPRelay(*self.legs, self.outcomes.append)
-        self.transports: tuple[MemoryTransport, MemoryTransport] = (
-            self.reactor.connectPair(self.client, clientLeg or self.legs[0])[1],
-            self.reactor.connectPair(self.target, self.legs[1])[1],
+        connect = self._connectStream if streams else self._connectTransport
+        self.handles = (
+            connect(self.client, clientLeg or self.legs[0]),
+            connect(self.target, self.legs[1]),
         )
-        self._handles: list[Any] = [each.getHandle() for each in self.transports]
 
     def settle(self) -> None:
         """Let happen what happens at once."""
         self.reactor.advance(0)
 
-    def handles(self) -> tuple[StreamSocket, StreamSocket]:
-        """Tell the relay's own sockets, even when its transports have let go of them."""
-        client, target = self._handles
-        return client, target
+    def _connectTransport(self, peer: PlainPeer, leg: IProtocol) -> StreamSocket:
+        """Connect a leg on one of Twisted's own transports, and return its socket."""
+        return cast(StreamSocket, self.reactor.connectPair(peer, leg)[1].getHandle())
+
+    def _connectStream(self, peer: PlainPeer, leg: IProtocol) -> StreamSocket:
+        """Connect a leg on a stream, and return its socket."""
+        near, far = self.reactor.socketPair()
+        there = IPv4Address("TCP", "192.0.2.2", 1080)
+        peer.makeConnection(MemoryTransport(near, peer, self.reactor, there, there))
+        stream = Stream(cast(Any, self.reactor), cast(socket.socket, far), leg)
+        self.reactor.addReader(stream)
+        leg.makeConnection(stream)
+        return far
 
     def heldForTarget(self) -> int:
         """Count the octets that were read from the client and not yet given to the kernel."""
-        client, target = self.handles()
+        client, target = self.handles
         return client.octetsRead - target.octetsSent
 
     def heldForClient(self) -> int:
         """Count the octets that were read from the target and not yet given to the kernel."""
-        client, target = self.handles()
+        client, target = self.handles
         return target.octetsRead - client.octetsSent
 
 
 class JoinedTestCase(SynchronousTestCase):
-    """Asserts how a relay ends."""
+    """
+    Makes relays, and asserts how they end.
+
+    @cvar streams: whether the legs are on streams instead of Twisted's own transports.
+    """
+
+    streams = False
+
+    def join(self, **options: Any) -> Joined:
+        """Make a relay."""
+        return Joined(streams=self.streams, **options)
 
     def assertOver(self, joined: Joined, sent: int, received: int, reason: str) -> None:
         """Assert that a relay has told its outcome once, and has left nothing."""

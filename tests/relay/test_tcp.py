@@ -19,7 +19,7 @@ class FlowTests(JoinedTestCase):
 
     def test_bothWays(self) -> None:
         """What one side sends the other receives, and the counts are exact."""
-        joined = Joined()
+        joined = self.join()
         joined.relay.start()
         joined.client.write(b"question")
         joined.target.write(b"an answer")
@@ -33,7 +33,7 @@ class FlowTests(JoinedTestCase):
 
     def test_early(self) -> None:
         """What comes before the relay starts is passed on first; reading waits meanwhile."""
-        joined = Joined(window=10, sendBuffer=10)
+        joined = self.join(window=10, sendBuffer=10)
         joined.client.write(b"pipelined " * 20)
         joined.target.write(b"220 ready " * 20)
         joined.settle()
@@ -45,7 +45,7 @@ class FlowTests(JoinedTestCase):
 
     def test_largeBothWays(self) -> None:
         """More than any buffer holds, both ways at once, arrives whole."""
-        joined = Joined()
+        joined = self.join()
         joined.relay.start()
         joined.client.write(FLOOD)
         joined.target.write(FLOOD[::-1])
@@ -55,7 +55,7 @@ class FlowTests(JoinedTestCase):
 
     def test_clientDoesNotRead(self) -> None:
         """A client that does not read stops the target, and holds a bounded amount."""
-        joined = Joined()
+        joined = self.join()
         joined.relay.start()
         joined.client.pause()
         joined.target.write(FLOOD)
@@ -72,7 +72,7 @@ class FlowTests(JoinedTestCase):
 
     def test_targetDoesNotRead(self) -> None:
         """A target that does not read stops the client, and holds a bounded amount."""
-        joined = Joined()
+        joined = self.join()
         joined.relay.start()
         joined.target.pause()
         joined.client.write(FLOOD)
@@ -87,7 +87,7 @@ class FlowTests(JoinedTestCase):
 
     def test_boundedInSmallSteps(self) -> None:
         """However slowly the client reads, the amount held stays bounded."""
-        joined = Joined(window=20_000, sendBuffer=20_000)
+        joined = self.join(window=20_000, sendBuffer=20_000)
         joined.relay.start()
         joined.target.write(FLOOD)
         most = 0
@@ -106,7 +106,7 @@ class EndingTests(JoinedTestCase):
 
     def test_clientEndsFirst(self) -> None:
         """A client that has sent its FIN still gets the whole answer."""
-        joined = Joined()
+        joined = self.join()
         joined.relay.start()
         joined.client.write(b"question")
         joined.client.loseWrite()
@@ -124,7 +124,7 @@ class EndingTests(JoinedTestCase):
 
     def test_targetEndsFirst(self) -> None:
         """A target that has sent its FIN still gets the whole upload."""
-        joined = Joined()
+        joined = self.join()
         joined.relay.start()
         joined.target.write(b"100 continue")
         joined.target.loseWrite()
@@ -139,7 +139,7 @@ class EndingTests(JoinedTestCase):
 
     def test_bothAtOnce(self) -> None:
         """Both sides may end in the same turn."""
-        joined = Joined()
+        joined = self.join()
         joined.relay.start()
         joined.client.write(FLOOD)
         joined.target.write(b"bye")
@@ -152,7 +152,7 @@ class EndingTests(JoinedTestCase):
 
     def test_endBehindAFullBuffer(self) -> None:
         """A FIN waits until the last octet before it has been passed on."""
-        joined = Joined()
+        joined = self.join()
         joined.relay.start()
         joined.client.pause()
         joined.target.write(FLOOD)
@@ -168,7 +168,7 @@ class EndingTests(JoinedTestCase):
 
     def test_bothEndedWithOctetsLeft(self) -> None:
         """A side that has ended both ways is closed only when it has everything."""
-        joined = Joined()
+        joined = self.join()
         joined.relay.start()
         joined.client.loseWrite()
         joined.settle()
@@ -185,7 +185,7 @@ class EndingTests(JoinedTestCase):
 
     def test_endBeforeTheRelay(self) -> None:
         """A side that ended before the relay started has ended."""
-        joined = Joined()
+        joined = self.join()
         joined.client.loseWrite()
         joined.settle()
         joined.relay.start()
@@ -199,7 +199,7 @@ class EndingTests(JoinedTestCase):
 
     def test_octetsAndEndBeforeTheRelay(self) -> None:
         """Octets and FIN from before the relay started are passed on in order."""
-        joined = Joined()
+        joined = self.join()
         joined.client.write(b"question")
         joined.client.loseWrite()
         joined.target.write(b"greeting")
@@ -215,7 +215,7 @@ class EndingTests(JoinedTestCase):
 
     def test_bothEndedBeforeTheRelay(self) -> None:
         """Nothing is left to relay when both have ended."""
-        joined = Joined()
+        joined = self.join()
         joined.client.loseWrite()
         joined.target.loseWrite()
         joined.settle()
@@ -226,7 +226,7 @@ class EndingTests(JoinedTestCase):
 
     def test_targetClosesWhileClientUploads(self) -> None:
         """A target that closes early is heard, though the client is still sending."""
-        joined = Joined()
+        joined = self.join()
         joined.relay.start()
         joined.target.write(b"413 too large")
         joined.target.lose()
@@ -249,7 +249,7 @@ class ResetTests(JoinedTestCase):
 
     def test_targetResets(self) -> None:
         """A reset of the target is a reset for the client, behind what was received."""
-        joined = Joined()
+        joined = self.join()
         joined.relay.start()
         joined.target.write(b"half an ans")
         joined.settle()
@@ -261,7 +261,7 @@ class ResetTests(JoinedTestCase):
 
     def test_clientResets(self) -> None:
         """A reset of the client is a reset for the target."""
-        joined = Joined()
+        joined = self.join()
         joined.relay.start()
         joined.client.write(b"half a quest")
         joined.settle()
@@ -272,7 +272,7 @@ class ResetTests(JoinedTestCase):
 
     def test_resetWithOctetsUnflushed(self) -> None:
         """What had been received before the reset is flushed before it is passed on."""
-        joined = Joined()
+        joined = self.join()
         joined.relay.start()
         joined.client.pause()
         joined.target.write(b"x" * 150_000)  # more than the window and the buffer below
@@ -291,7 +291,7 @@ class ResetTests(JoinedTestCase):
 
     def test_resetOfBoth(self) -> None:
         """Both may reset in the same turn."""
-        joined = Joined()
+        joined = self.join()
         joined.relay.start()
         joined.client.abort()
         joined.target.abort()
@@ -301,7 +301,7 @@ class ResetTests(JoinedTestCase):
 
     def test_resetWhileFlushing(self) -> None:
         """A side that is being flushed before its reset may reset itself."""
-        joined = Joined()
+        joined = self.join()
         joined.relay.start()
         joined.client.pause()
         joined.target.write(b"x" * 150_000)
@@ -315,7 +315,7 @@ class ResetTests(JoinedTestCase):
 
     def test_targetResetsAfterItsEnd(self) -> None:
         """A reset behind the FIN takes nothing away: the client is closed in peace."""
-        joined = Joined()
+        joined = self.join()
         joined.relay.start()
         joined.target.write(b"answer")
         joined.target.loseWrite()
@@ -333,7 +333,7 @@ class ResetTests(JoinedTestCase):
 
     def test_clientResetsAfterItsEnd(self) -> None:
         """A client that goes while it is answered is found out, and the target's stream cut."""
-        joined = Joined()
+        joined = self.join()
         joined.relay.start()
         joined.client.write(b"question")
         joined.client.loseWrite()
@@ -350,7 +350,7 @@ class ResetTests(JoinedTestCase):
 
     def test_targetResetsAfterTheClientsEnd(self) -> None:
         """An answer that breaks off is a reset, though the client had ended its side."""
-        joined = Joined()
+        joined = self.join()
         joined.relay.start()
         joined.client.loseWrite()
         joined.settle()
@@ -363,7 +363,7 @@ class ResetTests(JoinedTestCase):
 
     def test_pausedTargetResets(self) -> None:
         """A reset behind back-pressure is passed on when the client reads on."""
-        joined = Joined()
+        joined = self.join()
         joined.relay.start()
         joined.client.pause()
         joined.target.write(FLOOD)
@@ -380,7 +380,7 @@ class ResetTests(JoinedTestCase):
 
     def test_clientResetsWithTheTargetPaused(self) -> None:
         """A client that goes ends a relay whose target is held back for it."""
-        joined = Joined()
+        joined = self.join()
         joined.relay.start()
         joined.client.pause()
         joined.target.write(FLOOD)
@@ -394,7 +394,7 @@ class ResetTests(JoinedTestCase):
 
     def test_resetBeforeTheRelay(self) -> None:
         """A side that was reset before the relay started resets the other."""
-        joined = Joined()
+        joined = self.join()
         joined.client.write(b"question")
         joined.settle()
         joined.target.abort()
@@ -406,7 +406,7 @@ class ResetTests(JoinedTestCase):
 
     def test_octetsAndResetBeforeTheRelay(self) -> None:
         """What came before a reset is passed on, though the relay started after it."""
-        joined = Joined(target=PlainPeer())
+        joined = self.join(target=PlainPeer())
         joined.target.write(b"last words")
         joined.reactor.turn()
         joined.target.abort()
@@ -419,12 +419,12 @@ class ResetTests(JoinedTestCase):
 
     def test_endAndResetBeforeTheRelay(self) -> None:
         """A side that ended, and was then reset, before the relay started has only ended."""
-        joined = Joined()
+        joined = self.join()
         joined.target.loseWrite()
         joined.settle()
         joined.target.abort()
         joined.settle()
-        joined.transports[1].write(b"finds out")
+        joined.legs[1].transport.write(b"finds out")
         joined.settle()
         joined.relay.start()
         joined.settle()
@@ -436,7 +436,7 @@ class ResetTests(JoinedTestCase):
 
     def test_bothLostBeforeTheRelay(self) -> None:
         """A relay of two connections that are gone tells so once."""
-        joined = Joined()
+        joined = self.join()
         joined.client.abort()
         joined.target.abort()
         joined.settle()
@@ -446,7 +446,7 @@ class ResetTests(JoinedTestCase):
 
     def test_abort(self) -> None:
         """A relay that is aborted resets both sides at once, whatever they still had to get."""
-        joined = Joined()
+        joined = self.join()
         joined.relay.start()
         joined.client.pause()
         joined.target.write(FLOOD)
@@ -462,7 +462,7 @@ class ResetTests(JoinedTestCase):
 
     def test_abortAfterAnEnd(self) -> None:
         """A relay of which one side has ended keeps that as its reason; its streams are cut."""
-        joined = Joined()
+        joined = self.join()
         joined.relay.start()
         joined.client.loseWrite()
         joined.settle()
@@ -475,6 +475,24 @@ class ResetTests(JoinedTestCase):
         self.assertOver(joined, 0, 0, "client closed")
 
 
+class StreamFlowTests(FlowTests):
+    """Octets, both ways, on streams."""
+
+    streams = True
+
+
+class StreamEndingTests(EndingTests):
+    """FINs, on streams."""
+
+    streams = True
+
+
+class StreamResetTests(ResetTests):
+    """Resets, on streams."""
+
+    streams = True
+
+
 class WrappedTests(JoinedTestCase):
     """Legs whose transport knows no half-close end as a whole."""
 
@@ -482,7 +500,7 @@ class WrappedTests(JoinedTestCase):
         """Join a client whose leg is behind a wrapper."""
         leg = Leg()
         factory = WrappingFactory(PeerFactory())
-        joined = Joined(clientLeg=ProtocolWrapper(factory, leg))
+        joined = self.join(clientLeg=ProtocolWrapper(factory, leg))
         joined.legs = (leg, joined.legs[1])
         joined.relay.client = leg
         joined.relay.start()

@@ -35,15 +35,15 @@ class HeaderTests(SynchronousTestCase):
 
     def test_octets(self) -> None:
         """The three kinds, 10, 22 and 7 more than the name."""
-        for host, frag, octets in (
+        for target, frag, octets in (
             (IPv4Address("192.0.2.1"), 0, "0000 00 01 C0000201 0035"),
             (IPv6Address("::1"), 0x81, "0000 81 04 00000000000000000000000000000001 0035"),
             (b"ns", 1, "0000 01 03 02 6E73 0035"),
         ):
             expected = bytes.fromhex(octets)
-            self.assertEqual(pack_header(host, 53, frag), expected)
+            self.assertEqual(pack_header(target, 53, frag), expected)
             self.assertEqual(
-                parse_header(expected + b"data"), (frag, *raw(host), 53, len(expected))
+                parse_header(expected + b"data"), (frag, *raw(target), 53, len(expected))
             )
 
     @examples
@@ -97,7 +97,7 @@ class HeaderTests(SynchronousTestCase):
         ipv4 = IPv4Address("192.0.2.1")
         self.assertEqual(pack_header(ipv4, 65535, 255)[2:4], b"\xff\x01")
         self.assertEqual(len(pack_header(b"n" * 255, 0)), 262)
-        for bad, port, frag in (
+        for bad, number, frag in (
             (ipv4, 65536, 0),
             (ipv4, -1, 0),
             (ipv4, 1, 256),
@@ -106,7 +106,7 @@ class HeaderTests(SynchronousTestCase):
             (b"n" * 256, 1, 0),
             (IPv6Address("fe80::1%2"), 1, 0),
         ):
-            self.assertRaises(LocalProtocolError, pack_header, bad, port, frag)
+            self.assertRaises(LocalProtocolError, pack_header, bad, number, frag)
 
     def test_raw_bounds(self) -> None:
         """A host has the size that its ATYP says."""

@@ -181,7 +181,7 @@ streams = st.lists(st.one_of(sequences, st.lists(frags, max_size=3)), max_size=6
 class ModelTests(SynchronousTestCase):
     """Queue and model agree, whatever comes."""
 
-    @settings(max_examples=400, deadline=None)
+    @settings(max_examples=250, deadline=None)
     @given(streams, st.data())
     def test_model(self, stream: list[int], data: st.DataObject) -> None:
         """They give the same wholes, and no fragment is unaccounted for."""

@@ -23,7 +23,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol, cast
 
 from twisted.internet.address import UNIXAddress
-from twisted.internet.error import ConnectionDone
+from twisted.internet.error import ConnectionAborted, ConnectionDone
 from twisted.internet.interfaces import (
     IAddress,
     IHalfCloseableDescriptor,
@@ -36,7 +36,8 @@ from twisted.internet.interfaces import (
 from twisted.protocols.policies import ProtocolWrapper
 from zope.interface import implementer
 
-from twisted_socks5.streams import Stream
+from twisted_socks5.relay.splice import PIPES, Splice
+from twisted_socks5.streams import BUFFER, Stream
 
 if TYPE_CHECKING:
     from twisted.internet.interfaces import IProducer, ITransport
@@ -156,6 +157,8 @@ class Leg:
         self.received += len(data)
         if self._early is None:
             self.other.transport.write(data)  # type: ignore[union-attr]
+            if len(data) >= BUFFER:
+                self._divert()
         else:
             self._early.append(data)
             self.transport.pauseProducing()
@@ -174,11 +177,18 @@ class Leg:
 
     def connectionLost(self, reason: Failure) -> None:
         """Pass this side's end on to the other leg: a close as a close, a reset as a reset."""
-        self.orderly = self.ended or reason.check(ConnectionDone) is not None
+        aborted = reason.check(ConnectionAborted)  # by ourselves, so the other leg is cut too
+        self.orderly = bool(reason.check(ConnectionDone)) or (self.ended and not aborted)
         self.ended = self._shut = True
         self.lost = reason
         if self.relay is not None:
             self.relay.legLost(self)
+
+    def _divert(self) -> None:
+        """A whole buffer at once is a stream of bulk: let the kernel move it, if it can."""
+        source, sink = self.transport, self.other and self.other.transport
+        if isinstance(source, Stream) and isinstance(sink, Stream) and PIPES.usable:
+            source.divert(Splice(self, source, sink))
 
     # What the other leg's transport asks: this leg is its producer.
 

@@ -28,7 +28,7 @@ from twisted.internet.interfaces import ISystemHandle
 from twisted.internet.protocol import DatagramProtocol
 
 if TYPE_CHECKING:
-    from twisted.internet.interfaces import IListeningPort, IReactorUDP
+    from twisted.internet.interfaces import IListeningPort, IReactorUDP, IUDPTransport
 
 Endpoint = tuple[str, int]
 """An IP address as the system writes it, with its zone id if it has one, and a port."""
@@ -153,9 +153,9 @@ class DatagramLeg(DatagramProtocol):
 
     # What the transport tells.
 
-    def startProtocol(self) -> None:
+    def makeConnection(self, transport: IUDPTransport) -> None:
         """Bound: make room for bursts, and take the short way to the socket."""
-        transport = self.transport
+        super().makeConnection(transport)
         self._send: Callable[[bytes, Endpoint], object] = transport.write
         if ISystemHandle.providedBy(transport):
             handle: socket.socket = transport.getHandle()

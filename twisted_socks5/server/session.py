@@ -185,6 +185,9 @@ class SOCKS5ServerProtocol(TwistedProtocol):
         if early:
             client.dataReceived(early)
         self._receiver = client.dataReceived
+        if getattr(self.transport, "protocol", None) is self:
+            # Nothing is between us and the socket: the leg can hear it itself.
+            self.transport.protocol = client
         self._resume()
         self.server.idle.watch(relay)
         relay.start()

@@ -33,7 +33,7 @@ from zope.interface import implementer
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
-    from twisted.internet.interfaces import IDelayedCall, IProducer, IProtocol
+    from twisted.internet.interfaces import IDelayedCall, IProtocol
 
 
 class Reactor(Protocol):
@@ -53,6 +53,27 @@ class Reactor(Protocol):
 
     def callLater(self, delay: float, what: Callable[..., object], *args: object) -> IDelayedCall:
         """Call it in so many seconds."""
+
+
+class Outlet(Protocol):
+    """Reads from a stream's socket in its stead."""
+
+    def doRead(self) -> Exception | None:
+        """Read; as L{Stream.doRead}."""
+
+
+class Inlet(Protocol):
+    """Holds octets that belong into a stream's socket, outside of our memory."""
+
+    @property
+    def empty(self) -> bool:
+        """Whether it holds none."""
+
+    def drain(self) -> Exception | None:
+        """Send as much as can be sent; as L{Stream.doWrite}."""
+
+    def close(self) -> None:
+        """The stream is gone."""
 
 
 #: Octets read at a time, and as many may wait to be sent before a producer is paused.  A larger
@@ -91,7 +112,9 @@ class Stream:
     __slots__ = (
         "__weakref__",
         "_aborting",
+        "_diverted",
         "_fd",
+        "_inlet",
         "_paused",
         "_producer",
         "_reactor",
@@ -121,6 +144,8 @@ class Stream:
         self._shut = False
         self._shutting = False
         self._waiting: bytearray | None = None
+        self._diverted: Outlet | None = None
+        self._inlet: Inlet | None = None
         self._producer: Any = None
         self._streaming = False
         self._paused = False
@@ -138,6 +163,12 @@ class Stream:
 
     def doRead(self) -> Any:
         """Pass on what has come."""
+        if self._diverted is not None:
+            return self._diverted.doRead()
+        return self.receive()
+
+    def receive(self) -> Exception | None:
+        """Read, and give the protocol what there is."""
         try:
             data = self._socket.recv(BUFFER)
         except (BlockingIOError, InterruptedError):
@@ -166,6 +197,12 @@ class Stream:
 
     def doWrite(self) -> Any:
         """Send what waits; then do what waited for that."""
+        inlet = self._inlet
+        if inlet is not None:
+            lost = inlet.drain()
+            if lost is not None or not inlet.empty:
+                return lost
+            self._inlet = None
         waiting = self._waiting
         if waiting:
             try:
@@ -208,7 +245,10 @@ class Stream:
         self._reactor.removeReader(self)
         self._reactor.removeWriter(self)
         self._fd = -1
-        self._waiting = None
+        self._waiting = self._diverted = None
+        inlet, self._inlet = self._inlet, None
+        if inlet is not None:
+            inlet.close()
         producer, self._producer = self._producer, None
         if producer is not None:
             producer.stopProducing()
@@ -225,6 +265,8 @@ class Stream:
             return
         if self._waiting is not None:
             self._waiting += data
+        elif self._inlet is not None:
+            self._waiting = bytearray(data)
         elif data:
             try:
                 sent = self._socket.send(data)
@@ -254,7 +296,7 @@ class Stream:
     def loseWriteConnection(self) -> None:
         """Send a FIN behind all that was written."""
         self._shutting = True
-        if self._waiting is None and self._fd >= 0 and not self._shut:
+        if self.flushed and not self._shut:
             self._shutDown()
 
     def loseConnection(self) -> None:
@@ -285,6 +327,23 @@ class Stream:
         if protocol is not None:
             protocol.writeConnectionLost()
 
+    # For one who moves octets past us, from socket to socket.
+
+    @property
+    def flushed(self) -> bool:
+        """Whether all that was written has been sent, and more can be."""
+        return self._fd >= 0 and self._waiting is None and self._inlet is None
+
+    def divert(self, outlet: Outlet) -> None:
+        """From now on, let C{outlet} read what comes; it may still call L{receive}."""
+        self._diverted = outlet
+
+    def awaitInlet(self, inlet: Inlet) -> None:
+        """When something can be sent again, send what C{inlet} holds, before all else."""
+        if self._fd >= 0:
+            self._inlet = inlet
+            self._reactor.addWriter(self)
+
     # As a producer, and as a consumer.
 
     def pauseProducing(self) -> None:
@@ -300,7 +359,7 @@ class Stream:
         """Close."""
         self.loseConnection()
 
-    def registerProducer(self, producer: IProducer, streaming: bool) -> None:
+    def registerProducer(self, producer: Any, streaming: bool) -> None:
         """Tell C{producer} when to pause (streaming) or to send more (not)."""
         if self._producer is not None:
             raise RuntimeError(f"a producer is registered already: {self._producer!r}")

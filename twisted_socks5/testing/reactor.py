@@ -43,6 +43,9 @@ from twisted_socks5.testing.turns import Turns
 
 AnyAddress = IPv4Address | IPv6Address | UNIXAddress
 
+_CLIENT = IPv4Address("TCP", "192.0.2.1", 49_151)
+_SERVER = IPv4Address("TCP", "192.0.2.2", 1080)
+
 
 def _endpointOf(address: AnyAddress) -> tuple[int, Endpoint]:
     """Tell the family of an address, and the address as the network writes it."""
@@ -157,21 +160,31 @@ class MemoryReactor(Turns):
         @param secondAddress: the same for the second; 192.0.2.2:1080 by default.
         @return: their transports.
         """
-        ends: tuple[AnyAddress, AnyAddress] = (
-            firstAddress or IPv4Address("TCP", "192.0.2.1", 49_151),
-            secondAddress or IPv4Address("TCP", "192.0.2.2", 1080),
-        )
-        (oneFamily, oneEnd), (twoFamily, twoEnd) = map(_endpointOf, ends)
-        one, two = StreamSocket(self.network, oneFamily), StreamSocket(self.network, twoFamily)
-        one.local, one.remote = oneEnd, twoEnd
-        two.join(one)
+        here, there = firstAddress or _CLIENT, secondAddress or _SERVER
+        one, two = self.socketPair(here, there)
         transports = (
-            MemoryTransport(one, first, self, ends[0], ends[1]),
-            MemoryTransport(two, second, self, ends[1], ends[0]),
+            MemoryTransport(one, first, self, here, there),
+            MemoryTransport(two, second, self, there, here),
         )
         first.makeConnection(transports[0])
         second.makeConnection(transports[1])
         return transports
+
+    def socketPair(
+        self, firstAddress: AnyAddress = _CLIENT, secondAddress: AnyAddress = _SERVER
+    ) -> tuple[StreamSocket, StreamSocket]:
+        """
+        Connect two sockets, for transports other than Twisted's.
+
+        @param firstAddress: the first's local address.
+        @param secondAddress: the second's.
+        @return: the sockets.
+        """
+        (oneFamily, oneEnd), (twoFamily, twoEnd) = map(_endpointOf, (firstAddress, secondAddress))
+        one, two = StreamSocket(self.network, oneFamily), StreamSocket(self.network, twoFamily)
+        one.local, one.remote = oneEnd, twoEnd
+        two.join(one)
+        return one, two
 
     # IReactorTCP and IReactorUDP
 

@@ -7,6 +7,7 @@ what, and which message is read in which state.  This room knows neither role.
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from enum import Enum
 from typing import Generic, TypeVar
@@ -22,7 +23,7 @@ Reader = Callable[[bytes], tuple[Event, int] | None]
 """Reads a message off the front of a buffer that is not empty; see C{parse_x}."""
 
 
-class Negotiation(Generic[State, Step, Event]):
+class Negotiation(ABC, Generic[State, Step, Event]):
     """
     One side's view of a negotiation.
 
@@ -137,13 +138,13 @@ class Negotiation(Generic[State, Step, Event]):
         self._enter(state)
         return rest
 
+    @abstractmethod
     def _hear(self, event: Event) -> Step:
         """
         Say which step an event is, and remember of it what later answers depend on.
 
         @raise ProtocolError: the event makes no sense here.
         """
-        raise NotImplementedError
 
     def _after(self, step: Step) -> State:
         """
