@@ -112,7 +112,7 @@ class DeadlineQueue(Generic[T]):
                 try:
                     self._expired(item)
                 except Exception:
-                    self._log.failure("what follows a deadline failed")
+                    self._log.failure("What follows a deadline failed")
         finally:
             self._call = None
             if due:

@@ -5,8 +5,8 @@ A header's destination is normalised, resolved if it is a name, and judged; then
 remembered, also where there is none, and the next datagram costs a look into a dict.
 
 A name is resolved again from time to time.  Meanwhile, and unless the answer is another one, its
-datagrams go where they went before: a target that speaks with one client must not turn into
-another one because several share the name.
+datagrams go where they went before: the target that a client speaks with must not change because
+several share the name.
 """
 
 from __future__ import annotations
@@ -14,7 +14,6 @@ from __future__ import annotations
 from ipaddress import IPv4Address, IPv6Address
 from typing import TYPE_CHECKING, NamedTuple
 
-from twisted.internet.defer import CancelledError
 from twisted.python.failure import Failure
 
 from twisted_socks5.errors import Forbidden, ResolutionError
@@ -37,13 +36,13 @@ REMEMBERED = 256
 """How many ways are remembered; see L{Recent}."""
 
 NAME_SECONDS = 60.0
-"""How long a name is not asked for again; the answer's own lifetime is not told by resolvers."""
+"""How long a name is not asked for again; resolvers do not tell an answer's own lifetime."""
 
 RETRY_SECONDS = 5.0
-"""How long a name is not asked for again that could not be resolved, or had no way to it."""
+"""How long a name is not asked for again that could not be resolved."""
 
 MAX_TRIES = 4
-"""How many of a name's addresses are tried with a datagram."""
+"""How many of a name's addresses are tried with one datagram."""
 
 # Why a datagram was dropped, as the count names it.
 PORT_ZERO = "to port 0"
@@ -59,7 +58,7 @@ class TargetRoute(Route):
     """
     The way to a target, or that there is none.
 
-    @ivar name: the name that led there; empty if it is none.
+    @ivar name: the name that led there; empty if it was none.
     @ivar refused: why datagrams are dropped instead; empty if they are not.
     @ivar until: when to ask for the name again; L{None} is never.
     """
@@ -76,7 +75,7 @@ class TargetRoute(Route):
 
 
 def refusal(why: str, until: float | None = None) -> TargetRoute:
-    """Make the way that there is not; it is C{failing}, so that one look tells all that is wrong."""
+    """Make the way that is none.  It is C{failing}, so that one look tells it from a good one."""
     route = TargetRoute(0, ("", 0), "", until)
     route.refused = why
     route.failing = True
@@ -98,7 +97,11 @@ class Named(NamedTuple):
 
 
 class Routes:
-    """The ways that one association's datagrams go."""
+    """
+    The ways of one association's datagrams.
+
+    @ivar get: finds the way that is remembered for a header, in whatever state it is.
+    """
 
     def __init__(
         self, relay: UDPRelay, verdicts: Verdicts, lookup: NameLookup, clock: IReactorTime
@@ -115,7 +118,6 @@ class Routes:
         self._clock = clock
         self._routes: Recent[bytes, TargetRoute] = Recent(REMEMBERED)
         self._queue: LookupQueue[Named, list[IPAddress]] = LookupQueue(self._begin, self._found)
-        #: The way that is known for a header, whatever state it is in.
         self.get = self._routes.get
 
     def find(
@@ -124,13 +126,12 @@ class Routes:
         """
         Find the way for a datagram.
 
-        @param header: what asks for it, FRAG being 0.
+        @param header: what asks for it, with FRAG 0.
         @param kind: ATYP.
         @param host: DST.ADDR, the octets.
         @param port: DST.PORT.
-        @param payload: what is behind the header.
-        @return: the way, which is not C{refused}; L{None}: the datagram waits for it, or it is
-            dropped and counted.
+        @param payload: what stands behind the header.
+        @return: the way, not a refusal; L{None}: the datagram waits for it, or is dropped.
         """
         route = self._known(header)
         if route is None:
@@ -141,7 +142,7 @@ class Routes:
         return route
 
     def renew(self, header: bytes, route: TargetRoute) -> None:
-        """Ask for a way's name again if it is time to, without keeping the datagrams waiting."""
+        """If it is time to, ask for a name again, without keeping its datagrams waiting."""
         now = self._clock.seconds()
         if route.until is not None and now >= route.until:
             route.until = now + NAME_SECONDS
@@ -153,15 +154,82 @@ class Routes:
 
     def _known(self, header: bytes) -> TargetRoute | None:
         """Find a way that need not be looked for again."""
-        route = self._routes.get(header)
+        route = self.get(header)
         if route is None or not route.failing:
             return route
-        if route.until is not None and self._clock.seconds() >= route.until:
-            return None
+        if route.refused:
+            over = route.until is not None and self._clock.seconds() >= route.until
+            return None if over else route
+        if route.name:
+            return None  # another of the name's addresses may do
+        route.failing = False  # it is tried again: there may be a way by now
         return route
 
     def _judged(
         self, header: bytes, kind: int, host: bytes, port: int, payload: bytes
     ) -> TargetRoute | None:
-        """Look for a way; L{None}: the datagram waits for it, or is dropped."""
-        ...
+        """Look for a way; L{None}: the datagram waits until it is found, or is dropped."""
+        if not port:
+            return refusal(PORT_ZERO)
+        try:
+            destination = normalised(_HOSTS[kind](host) if kind in _HOSTS else host)
+        except ResolutionError:
+            route = refusal(UNRESOLVED)
+        else:
+            if isinstance(destination, str):
+                if not self._queue.add(Named(header, destination, port), payload):
+                    self._relay.drops[CROWDED] += 1
+                return None
+            if self._verdicts.permits(str(destination), port, destination):
+                route = TargetRoute(destination.version, (str(destination), port))
+            else:
+                route = refusal(FORBIDDEN)
+        self._routes.put(header, route)
+        return route
+
+    # Names.
+
+    def _begin(self, named: Named) -> Deferred[list[IPAddress]]:
+        access = self._verdicts.access(named.name, named.port)
+        return permittedAddresses(self._lookup, self._verdicts.rules, named.name, access)
+
+    def _found(
+        self, named: Named, answer: list[IPAddress] | Failure, payloads: list[bytes]
+    ) -> None:
+        if isinstance(answer, Failure):
+            self._notFound(named, answer, len(payloads))
+            return
+        route = self.get(named.header)
+        hosts = [(address.version, str(address)) for address in answer]
+        if route is None or route.failing or (route.version, route.address[0]) not in hosts:
+            self._take(named, hosts, payloads)
+
+    def _notFound(self, named: Named, failure: Failure, waited: int) -> None:
+        """There is no address, or none that is permitted."""
+        now = self._clock.seconds()
+        if failure.check(ResolutionError):
+            known = self.get(named.header)
+            if known is not None and not known.failing:
+                return  # no answer now is not another answer
+            route = refusal(UNRESOLVED, now + RETRY_SECONDS)
+        elif failure.check(Forbidden):
+            route = refusal(FORBIDDEN, now + NAME_SECONDS)
+        else:
+            self._verdicts.failed(failure)
+            route = refusal(BROKEN, now + RETRY_SECONDS)
+        self._routes.put(named.header, route)
+        self._relay.drops[route.refused] += waited
+
+    def _take(self, named: Named, hosts: list[tuple[int, str]], payloads: list[bytes]) -> None:
+        """Take the first address that can be sent to, which only sending tells."""
+        until = self._clock.seconds() + NAME_SECONDS
+        first, others = payloads[:1], payloads[1:]
+        for version, host in hosts[:MAX_TRIES]:
+            route = TargetRoute(version, (host, named.port), named.name, until)
+            failures = [why for payload in first if (why := self._relay.send(route, payload))]
+            if not route.failing:
+                break
+        self._routes.put(named.header, route)
+        self._verdicts.permitted(route.address, named.name)
+        failures += [why for payload in others if (why := self._relay.send(route, payload))]
+        self._relay.drops.update(failures)

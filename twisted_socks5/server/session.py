@@ -202,6 +202,7 @@ class SOCKS5ServerProtocol(TwistedProtocol):
         """Answer UDP ASSOCIATE; octets that come on the connection from now on mean nothing."""
         self.record.reply = Reply.SUCCEEDED
         self.transport.write(self._negotiation.reply(Reply.SUCCEEDED, bound))
+        self._negotiation.take_rest()
         self._receiver = self._drop
         self._resume()
 
@@ -321,6 +322,8 @@ class SOCKS5ServerProtocol(TwistedProtocol):
         self._receiver = self._keep
         self._undertaking = undertaking = command(self, request)
         undertaking.start()
+        if self._clientEnded and self._undertaking is undertaking:
+            undertaking.clientEnded()
 
     _EVENTS: ClassVar[dict[type, Callable[[SOCKS5ServerProtocol, Any], None]]] = {
         Greeting: _greeted,

@@ -1,9 +1,9 @@
 """
-What the rules say of one association's targets, asked once and remembered.
+What the rules say of one association's targets and sources, asked once and remembered.
 
 A source is judged as if the client wanted to reach it, for what it may not reach shall not reach
-it either; under the name by which the client reached it, if it did, so that a rule that permits a
-name permits its answers.
+it either; and by the name that led there, if one did, so that a rule that permits a name permits
+its answers.
 """
 
 from __future__ import annotations
@@ -14,30 +14,53 @@ from typing import TYPE_CHECKING
 from twisted.logger import Logger
 
 from twisted_socks5.addresses import scopeless, unmapped
+from twisted_socks5.config import Filtering
 from twisted_socks5.interfaces import Access
 from twisted_socks5.server.recent import Recent
 from twisted_socks5.wire import Command, pack_header
 
 if TYPE_CHECKING:
+    from twisted.python.failure import Failure
+
     from twisted_socks5.interfaces import IPAddress, IRules
     from twisted_socks5.relay.udp import Endpoint
 
 REMEMBERED = 256
-"""How many names, and how many sources, are remembered; see L{Recent}."""
+"""How many sources are remembered, and of how many targets more than that; see L{Recent}."""
+
+# Why a datagram was dropped, as the count names it.
+FORBIDDEN_SOURCE = "from forbidden sources"
+UNSOLICITED = "unsolicited"
 
 
 class Verdicts:
-    """The rules, asked for one client."""
+    """
+    The rules, asked on behalf of one client.
+
+    @ivar rules: the rules.
+    @ivar spokenTo: the addresses that the client has sent to, if nobody else may answer; else
+        L{None}.
+    """
 
     _log = Logger()
 
-    def __init__(self, rules: IRules, client: IPAddress | None, user: str | None) -> None:
+    def __init__(
+        self,
+        rules: IRules,
+        client: IPAddress | None,
+        user: str | None,
+        filtering: Filtering = Filtering.ENDPOINT_INDEPENDENT,
+    ) -> None:
         """
-        @param rules: judge.  Should they fail, nothing is permitted, and the log says so once.
+        @param rules: judge.  If they fail, nothing is permitted, and the log says so once.
         @param client: the client's address; L{None} is this host.
         @param user: the client's name.
+        @param filtering: who may answer.
         """
         self.rules = rules
+        self.spokenTo: Recent[str, bool] | None = None
+        if filtering is Filtering.ADDRESS_DEPENDENT:
+            self.spokenTo = Recent(REMEMBERED)
         self._client = client
         self._user = user
         self._complained = False
@@ -56,30 +79,37 @@ class Verdicts:
             self.failed()
             return False
 
-    def failed(self) -> None:
-        """Log the exception being handled; the next datagram would only bring the same one."""
+    def failed(self, failure: Failure | None = None) -> None:
+        """Log what went wrong, once: the next datagram would only bring the same again."""
         if not self._complained:
             self._complained = True
-            self._log.failure("The destination of a datagram could not be judged")
+            self._log.failure("The way of a datagram could not be decided", failure)
 
-    def permitted(self, endpoint: Endpoint, name: str) -> None:
-        """Remember that the client may reach an address by a name, and hear from it, too."""
-        self._names.put(endpoint, name)
+    def permitted(self, target: Endpoint, name: str) -> None:
+        """Learn that the client sends to an address by a name that it may."""
+        self._names.put(target, name)
+        # It may have been judged before, without that name.
         self._sources.clear()
 
-    def source(self, endpoint: Endpoint) -> tuple[bytes, str]:
+    def header(self, source: Endpoint) -> tuple[bytes, str]:
         """
         Judge where a datagram comes from.
 
-        @return: the UDP request header that tells the client, empty if it may not hear of it;
-            and the address alone as L{str} writes it.
+        @return: the UDP request header that tells the client of it, and nothing; or nothing, and
+            why it is dropped.
         """
-        return self._sources.get(endpoint) or self._meet(endpoint)
+        header, host = self._sources.get(source) or self._meet(source)
+        if not header:
+            return b"", FORBIDDEN_SOURCE
+        if self.spokenTo is not None and not self.spokenTo.get(host):
+            return b"", UNSOLICITED
+        return header, ""
 
-    def _meet(self, endpoint: Endpoint) -> tuple[bytes, str]:
-        address, port = unmapped(ip_address(scopeless(endpoint[0]))), endpoint[1]
+    def _meet(self, source: Endpoint) -> tuple[bytes, str]:
+        """Judge a source that is not remembered; @return: its header or nothing, its address."""
+        address, port = unmapped(ip_address(scopeless(source[0]))), source[1]
         host = str(address)
         name = self._names.get((host, port)) or host
         header = pack_header(address, port) if self.permits(name, port, address) else b""
-        self._sources.put(endpoint, (header, host))
+        self._sources.put(source, (header, host))
         return header, host
