@@ -25,7 +25,7 @@ INSTALLED := $(VENV)/.installed$(if $(ASKED),-$(subst /,-,$(PYTHON)))
 TOOLS := $(VENV)/.tools
 PIP := $(RUN)/python -m pip -qq --disable-pip-version-check
 # A test that hangs shall not hang the whole run.
-MINUTES := timeout --kill-after=30
+MINUTES := timeout --foreground --kill-after=30
 
 .PHONY: help venv serve test debian lint types imports pytest trial wheel docs \
 	test-oldest bench clean distclean

@@ -12,9 +12,11 @@ author = "The twisted-socks5 authors"
 project_copyright = author
 release = version = __version__
 
-extensions = ["myst_parser"]
+extensions = ["myst_parser", "sphinxcontrib.mermaid"]
 source_suffix = {".md": "markdown", ".rst": "restructuredtext"}
 myst_heading_anchors = 3
+# The fence that forges draw as well.
+myst_fence_as_directive = ["mermaid"]
 exclude_patterns = ["_build", "examples"]
 nitpicky = True
 

@@ -8,6 +8,7 @@ application's own code) is not known here.
 from __future__ import annotations
 
 from dataclasses import dataclass, fields
+from enum import Enum
 from math import isfinite
 
 from twisted_socks5.errors import ConfigurationError
@@ -15,6 +16,19 @@ from twisted_socks5.interfaces import IPAddress
 
 #: Within so many seconds a failed request's connection must be closed (RFC 1928, section 6).
 MAX_LINGER = 10.0
+
+
+class Filtering(Enum):
+    """
+    Who may answer the datagrams of an association (RFC 4787, section 5).
+
+    @cvar ENDPOINT_INDEPENDENT: anybody, so that games, calls and peer-to-peer programs work.
+    @cvar ADDRESS_DEPENDENT: only hosts that the client has sent to.
+    """
+
+    ENDPOINT_INDEPENDENT = "endpoint-independent"
+    ADDRESS_DEPENDENT = "address-dependent"
+
 
 _NEVER_FOR_EVER = {
     "association_timeout",
@@ -52,6 +66,7 @@ class Settings:
         ASSOCIATE name instead of the proxy's own: those it is reached by behind a NAT.
     @ivar bind_ports: the ports that BIND listens on; L{None} leaves the choice to the system.
     @ivar udp_ports: the same for the ports that clients send their datagrams to.
+    @ivar udp_filtering: who may answer these.
 
     @raise ConfigurationError: a value is out of range.
     """
@@ -69,6 +84,7 @@ class Settings:
     advertised: tuple[IPAddress, ...] = ()
     bind_ports: range | None = None
     udp_ports: range | None = None
+    udp_filtering: Filtering = Filtering.ENDPOINT_INDEPENDENT
 
     def __post_init__(self) -> None:
         for field in fields(self):

@@ -170,8 +170,14 @@ class FileAccessLog:
     def reopen(self) -> None:
         """Open the file again by its name: it may have been moved away (log rotation)."""
         self.flush()
-        self._file.close()
-        self._file = self._open()
+        try:
+            opened = self._open()
+        except OSError as error:
+            self.log.error("The access log can't be opened anew: {error}", error=str(error))
+            return
+        before, self._file = self._file, opened
+        if before is not opened:
+            before.close()
 
 
 def appending(path: str) -> Callable[[], IO[str]]:

@@ -220,8 +220,10 @@ class _Proxy(SOCKS5Service):
         self._orEnd(super().privilegedStartService)
 
     def startService(self) -> None:
-        """Start, or end the process with one line."""
+        """Start, or end the process with one line; SIGHUP opens the access log anew."""
         self._orEnd(super().startService)
+        # Without a handler, SIGHUP ends the process.
+        signal.signal(signal.SIGHUP, self._reopen)
 
     def stopService(self) -> Deferred[None]:
         """Stop; whoever asks a second time does not want to wait."""
@@ -233,6 +235,11 @@ class _Proxy(SOCKS5Service):
         if isinstance(accessLog, FileAccessLog):
             stopped.addCallback(lambda _: accessLog.flush())
         return stopped
+
+    def _reopen(self, _number: int, _frame: FrameType | None) -> None:
+        accessLog = self.factory.accessLog
+        if isinstance(accessLog, FileAccessLog):
+            self.factory.clock.callLater(0, accessLog.reopen)
 
     def _cutNow(self, _number: int, _frame: FrameType | None) -> None:
         self.factory.clock.callLater(0, self.cut)
@@ -292,6 +299,9 @@ def _settings(options: Options) -> Settings:
     }
     most = connections_for(raiseDescriptorLimit())
     wanted = given.setdefault("max_connections", min(Settings.max_connections, most))
+    if wanted == 0:
+        # No limit of ours; that of the process remains.
+        wanted = given["max_connections"] = most
     if wanted > most:
         raise ConfigurationError(
             f"--max-connections {wanted} needs more file descriptors than this process may have, "

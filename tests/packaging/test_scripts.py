@@ -18,7 +18,7 @@ class Machine:
     """A machine whose programs are fakes."""
 
     #: What the scripts need of a real machine.
-    TOOLS = ("bash", "cat", "chmod", "dirname", "env", "rm", "sed", "sh", "tee", "true")
+    TOOLS = ("bash", "cat", "chmod", "dirname", "env", "ls", "rm", "sed", "sh", "tee", "true")
 
     def __init__(self, directory: str) -> None:
         self.directory = Path(directory).absolute()
@@ -197,6 +197,7 @@ class EnvironmentTests(SynchronousTestCase):
         """An environment that works is there."""
         programs = machine.directory / "env" / "bin"
         programs.mkdir(parents=True)
+        (programs.parent / "pyvenv.cfg").touch()
         for name in ("python", "pip"):
             (programs / name).write_text(f"#!/bin/sh\necho {release}\n")
             (programs / name).chmod(0o755)
@@ -225,6 +226,15 @@ class EnvironmentTests(SynchronousTestCase):
         (machine.directory / "env" / "bin" / "python").write_text("#!/bin/sh\nexit 127\n")
         machine.run("venv", "python3", "env")
         self.assertEqual(len(self.made(machine)), 1)
+
+    def test_notOurs(self) -> None:
+        """A directory with something else in it is left alone."""
+        machine = self.machine()
+        (machine.directory / "env").mkdir()
+        (machine.directory / "env" / "letters").touch()
+        said = machine.run("venv", "python3", "env")
+        self.assertEqual((said.returncode, len(said.stderr.splitlines())), (1, 1), said.stderr)
+        self.assertEqual(self.made(machine), [])
 
     def test_tooOld(self) -> None:
         """A Python that is too old is refused in one line."""

@@ -21,7 +21,7 @@ import os
 import socket
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Protocol, cast
 
 from twisted.internet.error import CannotListenError, MessageLengthError
 from twisted.internet.interfaces import ISystemHandle
@@ -158,7 +158,7 @@ class DatagramLeg(DatagramProtocol):
         super().makeConnection(transport)
         self._send: Callable[[bytes, Endpoint], object] = transport.write
         if ISystemHandle.providedBy(transport):
-            handle: socket.socket = transport.getHandle()
+            handle = cast(socket.socket, transport.getHandle())
             _enlarge(handle, socket.SO_RCVBUF)
             _enlarge(handle, socket.SO_SNDBUF)
             # write() parses each address up to four times, which takes as long as sending does.

@@ -26,6 +26,7 @@ from twisted_socks5.logs import AccessLog, TwistedAccessLog
 from twisted_socks5.relay import IdleWatch
 from twisted_socks5.resolving import NameLookup, ThreadedResolver
 from twisted_socks5.rules import Rules
+from twisted_socks5.server.associate import LOOKS, Associate
 from twisted_socks5.server.connect import Connect
 from twisted_socks5.server.localhost import isLocalAddress
 from twisted_socks5.server.session import SOCKS5ServerProtocol, Undertaking
@@ -52,7 +53,9 @@ class SOCKS5ServerFactory(ServerFactory):
     Makes a session of each connection.
 
     @ivar settings: the deadlines and limits.
+    @ivar reactor: what is neither a connection nor a name is asked of it.
     @ivar rules: who may reach what.
+    @ivar associations: looked at from time to time, for those that are idle to end.
     @ivar streams: makes transports that are faster than the reactor's own, where it can.
     @ivar sessions: all sessions that have not ended.
     @ivar listeningPorts: ports that this server is known to listen on; no client from elsewhere
@@ -66,6 +69,7 @@ class SOCKS5ServerFactory(ServerFactory):
     #: The commands that are carried out, and by what.
     commands: Mapping[int, Callable[[SOCKS5ServerProtocol, Request], Undertaking]] = {
         Command.CONNECT: Connect,
+        Command.UDP_ASSOCIATE: Associate,
     }
 
     def __init__(
@@ -94,6 +98,7 @@ class SOCKS5ServerFactory(ServerFactory):
         @param clock: tells the time; default: the reactor.
         """
         self.settings = settings = settings or Settings()
+        self.reactor = reactor
         self.clock: IReactorTime = clock or reactor  # type: ignore[assignment]
         # Reactors count from where they like; the access log wants the time of day.
         self.epoch = time.time() - self.clock.seconds()
@@ -123,6 +128,9 @@ class SOCKS5ServerFactory(ServerFactory):
             self.clock,
             settings.negotiation_timeout or None,
             SOCKS5ServerProtocol.negotiationExpired,
+        )
+        self.associations: DeadlineQueue[Associate] = DeadlineQueue(
+            self.clock, settings.association_timeout / LOOKS, Associate.look
         )
         self._lingering: DeadlineQueue[SOCKS5ServerProtocol] = DeadlineQueue(
             self.clock, settings.linger_timeout, SOCKS5ServerProtocol.lingerExpired
@@ -194,6 +202,12 @@ class SOCKS5ServerFactory(ServerFactory):
         else:
             idle.callback(None)
         return idle
+
+    def abortNegotiations(self, reason: str) -> None:
+        """End those sessions at once that have not made a request yet."""
+        while (session := self.negotiating.oldest()) is not None:
+            self.negotiating.discard(session)
+            session.abort(reason)
 
     def abortSessions(self, reason: str) -> None:
         """End all sessions at once, with a reset."""

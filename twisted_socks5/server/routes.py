@@ -11,6 +11,7 @@ several share the name.
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from ipaddress import IPv4Address, IPv6Address
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -18,7 +19,7 @@ from twisted.python.failure import Failure
 
 from twisted_socks5.errors import Forbidden, ResolutionError
 from twisted_socks5.relay.udp import Route
-from twisted_socks5.server.destinations import normalised, permittedAddresses
+from twisted_socks5.server.destinations import normalised, resolved
 from twisted_socks5.server.lookupqueue import LookupQueue
 from twisted_socks5.server.recent import Recent
 from twisted_socks5.wire import AddressType
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
     from twisted_socks5.relay.udp import Endpoint, UDPRelay
     from twisted_socks5.resolving import NameLookup
     from twisted_socks5.server.verdicts import Verdicts
+    from twisted_socks5.wire import Host
 
 REMEMBERED = 256
 """How many ways are remembered; see L{Recent}."""
@@ -51,7 +53,11 @@ UNRESOLVED = "unresolved"
 CROWDED = "too many waiting for names"
 BROKEN = "internal error"
 
-_HOSTS = {int(AddressType.IPV4): IPv4Address, int(AddressType.IPV6): IPv6Address}
+_HOSTS: dict[int, Callable[[bytes], Host]] = {
+    AddressType.IPV4: IPv4Address,
+    AddressType.DOMAINNAME: bytes,
+    AddressType.IPV6: IPv6Address,
+}
 
 
 class TargetRoute(Route):
@@ -172,7 +178,7 @@ class Routes:
         if not port:
             return refusal(PORT_ZERO)
         try:
-            destination = normalised(_HOSTS[kind](host) if kind in _HOSTS else host)
+            destination = normalised(_HOSTS[kind](host))
         except ResolutionError:
             route = refusal(UNRESOLVED)
         else:
@@ -191,7 +197,7 @@ class Routes:
 
     def _begin(self, named: Named) -> Deferred[list[IPAddress]]:
         access = self._verdicts.access(named.name, named.port)
-        return permittedAddresses(self._lookup, self._verdicts.rules, named.name, access)
+        return resolved(named.name, self._lookup, self._verdicts.rules, access)
 
     def _found(
         self, named: Named, answer: list[IPAddress] | Failure, payloads: list[bytes]
@@ -220,7 +226,7 @@ class Routes:
         self._routes.put(named.header, route)
         self._relay.drops[route.refused] += waited
 
-    def _take(self, named: Named, hosts: list[tuple[int, str]], payloads: list[bytes]) -> None:
+    def _take(self, named: Named, hosts: Sequence[tuple[int, str]], payloads: list[bytes]) -> None:
         """Take the first address that can be sent to, which only sending tells."""
         until = self._clock.seconds() + NAME_SECONDS
         first, others = payloads[:1], payloads[1:]

@@ -424,9 +424,10 @@ class SOCKS5ServerProtocol(TwistedProtocol):
         self.record.reason = self.record.reason or reason
 
     def _stage(self) -> str:
-        if self._undertaking is not None:
-            return "request"
-        return "negotiation"
+        if self._undertaking is None:
+            return "negotiation"
+        # What goes on after its request was answered, and is no relay of octets.
+        return "request" if self.record.reply is None else "association"
 
 
 def _text(address: IAddress) -> str:

@@ -88,6 +88,8 @@ class Verdicts:
     def permitted(self, target: Endpoint, name: str) -> None:
         """Learn that the client sends to an address by a name that it may."""
         self._names.put(target, name)
+        if self.spokenTo is not None:
+            self.spokenTo.put(target[0], True)
         # It may have been judged before, without that name.
         self._sources.clear()
 
