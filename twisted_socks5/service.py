@@ -17,7 +17,7 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from twisted_socks5.addresses import ipAddress
-from twisted_socks5.wire import Address
+from twisted_socks5.wire import Address, Method, describe_method
 
 if TYPE_CHECKING:
     from twisted.internet.interfaces import (
@@ -35,6 +35,12 @@ def describeAddress(address: IAddress) -> str:
     """Name a listening address for people."""
     found = ipAddress(address)
     return str(Address(*found)) if found else str(getattr(address, "name", address))
+
+
+def isReachable(address: IAddress) -> bool:
+    """Tell whether others than this host's own programs can connect to an address."""
+    found = ipAddress(address)
+    return found is not None and not found[0].is_loopback
 
 
 class SOCKS5Service(Service):
@@ -145,7 +151,18 @@ class SOCKS5Service(Service):
             self.factory.listeningPorts.add(found[1])
         if self._mayListen is not None:
             self._mayListen(host)
-        self.log.info("SOCKS5 proxy on {address}", address=describeAddress(host))
+        self.log.info(
+            "SOCKS5 proxy on {address}, for {users}",
+            address=describeAddress(host),
+            users=self._users(host),
+        )
+
+    def _users(self, host: IAddress) -> str:
+        """Say who may use what listens there."""
+        methods = self.factory.authenticator.methods
+        if Method.NO_AUTHENTICATION in methods:
+            return "anybody who can reach it" if isReachable(host) else "the programs of this host"
+        return f"users who log in ({', '.join(describe_method(each) for each in methods)})"
 
 
 def _cancel(_: None, call: IDelayedCall) -> None:

@@ -8,9 +8,9 @@ the number of file descriptors.
 from __future__ import annotations
 
 import signal
+import sys
 from collections.abc import Callable
 from dataclasses import fields
-from sys import stdout
 from types import FrameType
 from typing import TYPE_CHECKING, Any, NoReturn
 
@@ -23,7 +23,6 @@ from twisted.internet.error import CannotListenError
 from twisted.python import usage
 
 from twisted_socks5._version import __version__
-from twisted_socks5.addresses import ipAddress
 from twisted_socks5.auth import SOCKS5Realm, checkUsable, combine
 from twisted_socks5.config import Settings
 from twisted_socks5.descriptors import raiseDescriptorLimit
@@ -41,7 +40,7 @@ from twisted_socks5.logs import (
 )
 from twisted_socks5.rules import Rule, Rules
 from twisted_socks5.server import SOCKS5ServerFactory
-from twisted_socks5.service import SOCKS5Service, describeAddress
+from twisted_socks5.service import SOCKS5Service, describeAddress, isReachable
 
 if TYPE_CHECKING:
     from twisted.cred.checkers import ICredentialsChecker
@@ -74,20 +73,36 @@ Examples:
 """
 
 
-def seconds(value: str) -> float:
-    """Read a time in seconds."""
-    return float(value)
+def seconds(option: str) -> Callable[[str], float]:
+    """Make what reads an option's time in seconds."""
+
+    def coerce(value: str) -> float:
+        try:
+            return float(value)
+        except ValueError:
+            raise usage.UsageError(
+                f"--{option} takes a number of seconds, not {value!r}"
+            ) from None
+
+    return coerce
 
 
-seconds.coerceDoc = "Seconds; 0 is for ever."  # type: ignore[attr-defined]
+def number(option: str) -> Callable[[str], int]:
+    """Make what reads an option's whole number."""
+
+    def coerce(value: str) -> int:
+        if not value.isdecimal():
+            raise usage.UsageError(f"--{option} takes a whole number, not {value!r}")
+        return int(value)
+
+    return coerce
 
 
-def number(value: str) -> int:
-    """Read a limit."""
+def portNumber(value: str) -> int:
+    """Read a port to listen on; 0 leaves the choice to the system."""
+    if not (value.isdecimal() and int(value) <= 65535):
+        raise usage.UsageError(f"--port takes a number from 0 to 65535, not {value!r}")
     return int(value)
-
-
-number.coerceDoc = "0 is no limit."  # type: ignore[attr-defined]
 
 
 class Options(usage.Options, strcred.AuthOptionMixin):
@@ -102,27 +117,28 @@ class Options(usage.Options, strcred.AuthOptionMixin):
 
     _defaults = Settings()
     optParameters = [  # noqa: RUF012 (usage.Options reads it so)
-        ["port", "p", 1080, "Port to listen on.", usage.portCoerce],
+        ["port", "p", 1080, "Port to listen on.", portNumber],
         ["interface", "i", "127.0.0.1", "Address to listen on."],
         ["negotiation-timeout", None, _defaults.negotiation_timeout,
-         "From the connection to the complete request.", seconds],
+         "From the connection to the complete request.", seconds("negotiation-timeout")],
         ["lookup-timeout", None, _defaults.lookup_timeout,
-         "For a name to be resolved.", seconds],
+         "For a name to be resolved.", seconds("lookup-timeout")],
         ["dial-timeout", None, _defaults.dial_timeout,
-         "For a target to answer.", seconds],
+         "For a target to answer.", seconds("dial-timeout")],
         ["idle-timeout", None, _defaults.idle_timeout,
-         "How long nothing may move on a connection.", seconds],
+         "How long nothing may move on a connection.", seconds("idle-timeout")],
         ["half-closed-timeout", None, _defaults.half_closed_timeout,
-         "The same once one side has ended its sending.", seconds],
+         "The same once one side has ended its sending.", seconds("half-closed-timeout")],
         ["drain-timeout", None, 5.0,
          "How long connections may go on after SIGTERM; a second SIGTERM ends them at once.",
-         seconds],
+         seconds("drain-timeout")],
         ["max-connections", None, None,
          f"Connections at a time. [default: {_defaults.max_connections}, or what the limit of "
-         "file descriptors allows]", number],
+         "file descriptors allows]", number("max-connections")],
         ["max-connections-per-client", None, None,
          "The same for one client address (IPv6: a /64). "
-         f"[default: {_defaults.max_connections_per_client}]", number],
+         f"[default: {_defaults.max_connections_per_client}]",
+         number("max-connections-per-client")],
         ["access-log", "l", None,
          "File for the access log. [default: Twisted's log]"],
         ["access-log-format", None, "text", "Format of the access log: text or json."],
@@ -207,13 +223,23 @@ class StartFailure(SystemExit, Exception):
     """
     The server can't start; the text says why in one line.
 
-    A SystemExit, so that C{twistd} ends with that line and status 1 and no traceback; and an
-    Exception, so that it removes its pid file and, as a daemon, tells its parent.
+    A SystemExit, so that C{twistd} ends with status 1 and no traceback; and an Exception, so
+    that it removes its pid file and, as a daemon, tells its parent.
     """
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(reason)
+        self.code = 1
 
 
 class _Proxy(SOCKS5Service):
-    """The service as a process sees it: failing to start, and being told twice to stop."""
+    """
+    The service as a process sees it: failing to start, and being told twice to stop.
+
+    @ivar logsToStandardOutput: who started it sees its log.
+    """
+
+    logsToStandardOutput = False
 
     def privilegedStartService(self) -> None:
         """Start, or end the process with one line."""
@@ -248,8 +274,12 @@ class _Proxy(SOCKS5Service):
         try:
             start()
         except (CannotListenError, ConfigurationError, OSError) as error:
-            self.log.critical("{error}", error=str(error))
-            raise StartFailure(f"{COMMAND}: {error}") from None
+            reason = f"{COMMAND}: {_explain(error)}"
+            if not self.logsToStandardOutput:
+                self.log.critical("{reason}", reason=reason)
+            # twistd has put its log in the place of sys.stderr; this is for who started it.
+            print(reason, file=sys.__stderr__)
+            raise StartFailure(reason) from None
 
 
 def makeService(options: Options) -> SOCKS5Service:
@@ -278,12 +308,14 @@ def _makeService(options: Options, reactor: Any) -> SOCKS5Service:
         f"tcp:{options['port']}:backlog={BACKLOG}:"
         f"interface={quoteStringArgument(options['interface'])}"
     ]
-    return _Proxy(
+    proxy = _Proxy(
         factory,
         [_endpoint(reactor, description) for description in descriptions],
         drain=options["drain-timeout"],
         mayListen=None if checkers else _onlyForThisHost,
     )
+    proxy.logsToStandardOutput = _logsToStandardOutput(options)
+    return proxy
 
 
 def _settings(options: Options) -> Settings:
@@ -323,7 +355,9 @@ def _accessLog(options: Options, clock: IReactorTime) -> AccessLog:
         except OSError as error:
             raise ConfigurationError(f"--access-log {path}: {error.strerror}") from None
     if _logsToStandardOutput(options):
-        # What Twisted's log would do with each line, at a tenth of the cost.
+        # What Twisted's log would do with each line, at a tenth of the cost.  Later the name
+        # stands for that log itself.
+        stdout = sys.stdout
         return FileAccessLog(clock, lambda: stdout, formatJSON if json else formatLikeTwisted)
     return TwistedAccessLog(formatJSON if json else formatText)
 
@@ -348,14 +382,21 @@ def _endpoint(reactor: object, description: str) -> IStreamServerEndpoint:
     return endpoint
 
 
+def _explain(error: Exception) -> str:
+    """Say in words why a port can't be opened."""
+    if isinstance(error, CannotListenError) and isinstance(error.socketError, OSError):
+        where = f"{error.interface or '*'}:{error.port}"
+        return f"cannot listen on {where}: {error.socketError.strerror}"
+    return str(error)
+
+
 def _onlyForThisHost(address: IAddress) -> None:
     """
     Let only this host's own programs use a proxy that asks nobody who they are.
 
     @raise ConfigurationError: others could connect to C{address} too.
     """
-    found = ipAddress(address)
-    if found is not None and not found[0].is_loopback:
+    if isReachable(address):
         raise ConfigurationError(
             f"{describeAddress(address)} can be reached from elsewhere, and no --auth says who "
             "may use it: name the users, as in --auth file:/etc/socks5-users (lines of "

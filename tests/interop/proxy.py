@@ -29,6 +29,7 @@ Record = dict[str, Any]
 #: What must not be in a log, whatever clients send.
 _TROUBLE = re.compile(r"Traceback|Unhandled|internal error|Exception ignored|Warning:")
 
+_SHUT_DOWN = "Main loop terminated."
 _LISTENING = r"SOCKS5 proxy on (?:\[(?P<six>[0-9a-f:]+)\]|(?P<four>[0-9.]+)):(?P<port>[0-9]+)$"
 _RECORD = '{"time": '
 
@@ -198,17 +199,30 @@ class Proxy:
         End it as an operator does.
 
         @return: all sessions that there were.
-        @raise AssertionError: it does not end, not with status 0, or its log has a traceback.
+        @raise AssertionError: it does not end, or not well.
         """
         if self.process.poll() is None:
             self.signal(signal.SIGTERM)
+        return self.ended(signal.SIGTERM)
+
+    def ended(self, number: signal.Signals) -> list[Record]:
+        """
+        Wait for the end, which has to be a good one.
+
+        twistd shuts down, and then dies of the signal that it was told to stop by, so that
+        whoever started it can see that; where it does not it ends with status 0.
+
+        @param number: that signal.
+        @return: all sessions that there were.
+        @raise AssertionError: it does not end, or not in that way, or its log has a traceback.
+        """
         try:
             status = self.wait()
         except subprocess.TimeoutExpired:
             self.kill()
-            raise AssertionError(f"SIGTERM did not end it:\n{self.output.text}") from None
+            raise AssertionError(f"{number.name} did not end it:\n{self.output.text}") from None
         text = self.output.text
-        if status != 0 or _TROUBLE.search(text):
+        if status not in (0, -number) or _TROUBLE.search(text) or _SHUT_DOWN not in text:
             raise AssertionError(f"it ended with status {status} and said:\n{text}")
         return self.records
 
