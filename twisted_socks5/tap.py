@@ -11,6 +11,7 @@ import signal
 import sys
 from collections.abc import Callable
 from dataclasses import fields
+from math import isfinite
 from types import FrameType
 from typing import TYPE_CHECKING, Any, NoReturn
 
@@ -78,11 +79,12 @@ def seconds(option: str) -> Callable[[str], float]:
 
     def coerce(value: str) -> float:
         try:
-            return float(value)
+            time = float(value)
         except ValueError:
-            raise usage.UsageError(
-                f"--{option} takes a number of seconds, not {value!r}"
-            ) from None
+            time = -1.0
+        if not (isfinite(time) and time >= 0):
+            raise usage.UsageError(f"--{option} takes a number of seconds, not {value!r}")
+        return time
 
     return coerce
 

@@ -388,9 +388,10 @@ class BufferTests(SynchronousTestCase):
             self.assertEqual(server._buffer, b"")
 
     def test_after_a_refusal(self) -> None:
-        """Nothing is held for who was refused, however much comes."""
-        server = requested()
+        """Nothing is held for who was refused, however much has come or comes."""
+        server = requested(REQUEST + b"early")
         server.reply(Reply.CONNECTION_NOT_ALLOWED)
+        self.assertEqual(server._buffer, b"")
         for _again in range(3):
             server.receive(b"x" * MAX_BUFFERED)
         self.assertEqual(server._buffer, b"")

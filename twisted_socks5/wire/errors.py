@@ -36,7 +36,7 @@ class ProtocolError(Exception):
     """
     The peer broke the protocol.
 
-    @ivar reason: what was wrong, in words, for the log; octets of the peer's are escaped in it.
+    @ivar reason: what was wrong, in words, for the log; it quotes nothing of what the peer sent.
     @ivar reply: the REP it is answered with (RFC 1928, section 6), or L{None} where there is
         none: then the connection is just closed, after L{answer}.
     @ivar answer: the octets to send before the close, complete: the reply, or another refusal
