@@ -67,6 +67,8 @@ class Settings:
     @ivar bind_ports: the ports that BIND listens on; L{None} leaves the choice to the system.
     @ivar udp_ports: the same for the ports that clients send their datagrams to.
     @ivar udp_filtering: who may answer these.
+    @ivar socks4: whether SOCKS4 and 4a are served, too.
+    @ivar resolve: whether Tor's commands RESOLVE and RESOLVE_PTR are.
 
     @raise ConfigurationError: a value is out of range.
     """
@@ -85,6 +87,8 @@ class Settings:
     bind_ports: range | None = None
     udp_ports: range | None = None
     udp_filtering: Filtering = Filtering.ENDPOINT_INDEPENDENT
+    socks4: bool = False
+    resolve: bool = False
 
     def __post_init__(self) -> None:
         for field in fields(self):

@@ -11,6 +11,7 @@ import signal
 import sys
 from collections.abc import Callable
 from dataclasses import fields
+from ipaddress import ip_address
 from math import isfinite
 from types import FrameType
 from typing import TYPE_CHECKING, Any, NoReturn
@@ -25,7 +26,7 @@ from twisted.python import usage
 
 from twisted_socks5._version import __version__
 from twisted_socks5.auth import SOCKS5Realm, checkUsable, combine
-from twisted_socks5.config import Settings
+from twisted_socks5.config import Filtering, Settings
 from twisted_socks5.descriptors import raiseDescriptorLimit
 from twisted_socks5.errors import ConfigurationError
 from twisted_socks5.limits import connections_for
@@ -107,6 +108,28 @@ def portNumber(value: str) -> int:
     return int(value)
 
 
+def portRange(option: str) -> Callable[[str], range]:
+    """Make what reads an option's range of ports."""
+
+    def coerce(value: str) -> range:
+        low, _, high = value.partition("-")
+        high = high or low
+        if not (low.isdecimal() and high.isdecimal() and 0 < int(low) <= int(high) < 65536):
+            raise usage.UsageError(f"--{option} takes LOW-HIGH from 1 to 65535, not {value!r}")
+        return range(int(low), int(high) + 1)
+
+    return coerce
+
+
+def filtering(value: str) -> Filtering:
+    """Read who may answer a client's datagrams."""
+    try:
+        return Filtering(value)
+    except ValueError:
+        known = " or ".join(each.value for each in Filtering)
+        raise usage.UsageError(f"--udp-filtering is {known}, not {value!r}") from None
+
+
 class Options(usage.Options, strcred.AuthOptionMixin):
     """The options of C{twistd socks5}."""
 
@@ -141,15 +164,32 @@ class Options(usage.Options, strcred.AuthOptionMixin):
          "The same for one client address (IPv6: a /64). "
          f"[default: {_defaults.max_connections_per_client}]",
          number("max-connections-per-client")],
+        ["bind-timeout", None, _defaults.bind_timeout,
+         "How long a BIND may wait for its peer.", seconds("bind-timeout")],
+        ["bind-ports", None, None,
+         "Ports that BIND listens on: LOW-HIGH. [default: any]", portRange("bind-ports")],
+        ["association-timeout", None, _defaults.association_timeout,
+         "How long no datagram may pass an association.", seconds("association-timeout")],
+        ["udp-ports", None, None,
+         "Ports that clients send their datagrams to: LOW-HIGH. [default: any]",
+         portRange("udp-ports")],
+        ["udp-filtering", None, None,
+         "Who may answer a client's datagrams: anybody (endpoint-independent) or only hosts "
+         "that it has sent to (address-dependent). [default: endpoint-independent]", filtering],
         ["access-log", "l", None,
          "File for the access log. [default: Twisted's log]"],
         ["access-log-format", None, "text", "Format of the access log: text or json."],
+    ]  # fmt: skip
+    optFlags = [  # noqa: RUF012 (usage.Options reads it so)
+        ["socks4", None, "Serve SOCKS4 and 4a, too."],
+        ["resolve", None, "Serve Tor's commands RESOLVE and RESOLVE_PTR."],
     ]  # fmt: skip
     compData = usage.Completions(
         optActions={
             "access-log": usage.CompleteFiles(),
             "access-log-format": usage.CompleteList(FORMATS),
             "interface": usage.CompleteNetInterfaces(),
+            "udp-filtering": usage.CompleteList([each.value for each in Filtering]),
         }
     )
 
@@ -157,6 +197,7 @@ class Options(usage.Options, strcred.AuthOptionMixin):
         super().__init__()
         self["listen"] = []
         self["rules"] = []
+        self["advertised"] = ()
         self["credCheckers"] = []
 
     def parseOptions(self, options: list[str] | None = None) -> None:
@@ -185,6 +226,16 @@ class Options(usage.Options, strcred.AuthOptionMixin):
         unix:, systemd:, haproxy: and whatever plugins add. Can be given many times.
         """
         self["listen"].append(f"tcp:{description}" if description.isdigit() else description)
+
+    def opt_advertise(self, address: str) -> None:
+        """
+        Name this address, not the proxy's own, in replies to BIND and UDP ASSOCIATE: the one
+        that it is reached by behind a NAT. Can be given twice, for IPv4 and IPv6.
+        """
+        try:
+            self["advertised"] += (ip_address(address),)
+        except ValueError:
+            raise usage.UsageError(f"--advertise takes an IP address, not {address!r}") from None
 
     def opt_permit(self, destination: str) -> None:
         """
@@ -326,11 +377,8 @@ def _settings(options: Options) -> Settings:
 
     @raise ConfigurationError: more connections are asked for than there can be.
     """
-    given = {
-        name: options[name.replace("_", "-")]
-        for name in (field.name for field in fields(Settings))
-        if options.get(name.replace("_", "-")) is not None
-    }
+    named = {field.name: options.get(field.name.replace("_", "-")) for field in fields(Settings)}
+    given: dict[str, Any] = {name: value for name, value in named.items() if value is not None}
     most = connections_for(raiseDescriptorLimit())
     wanted = given.setdefault("max_connections", min(Settings.max_connections, most))
     if wanted == 0:

@@ -7,11 +7,15 @@ from __future__ import annotations
 import hashlib
 import random
 import socket
+import subprocess
 import threading
 from collections.abc import Callable
+from contextlib import suppress
 from functools import lru_cache
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Protocol
+
+from tests.interop.programs import SECONDS, environment
 
 LARGE = 50_000_000
 """Octets of a large download or upload."""
@@ -144,38 +148,80 @@ class Target:
         return connection
 
 
-class EchoTarget(Target):
-    """Gives back what it gets, until each connection ends."""
+class ServingTarget(Target):
+    """Serves each of its connections in a thread, until the test ends."""
 
     def __init__(self, test: Cleaning, host: str = "127.0.0.1") -> None:
         super().__init__(test, host)
         self.socket.settimeout(None)
-        self._connections: list[socket.socket] = []
-        self._thread = threading.Thread(target=self._serve, daemon=True)
+        self._thread = threading.Thread(target=self._acceptAll, daemon=True)
         self._thread.start()
         test.addCleanup(self._stop)
 
-    def _serve(self) -> None:
+    def serve(self, connection: socket.socket) -> None:
+        """Do what is to be done with a connection, which is closed afterwards."""
+        raise NotImplementedError
+
+    def _acceptAll(self) -> None:
         while True:
             try:
                 connection, _ = self.socket.accept()
             except OSError:
                 return
-            self._connections.append(connection)
-            threading.Thread(target=self._echo, args=(connection,), daemon=True).start()
+            threading.Thread(target=self._serve, args=(connection,), daemon=True).start()
 
-    def _echo(self, connection: socket.socket) -> None:
-        with connection:
-            try:
-                while octets := connection.recv(1 << 16):
-                    connection.sendall(octets)
-            except OSError:
-                pass
+    def _serve(self, connection: socket.socket) -> None:
+        with connection, suppress(OSError):
+            self.serve(connection)
 
     def _stop(self) -> None:
         # Closing a socket does not wake who waits in accept(); this does.
         self.socket.shutdown(socket.SHUT_RDWR)
         self._thread.join()
+
+
+class EchoTarget(ServingTarget):
+    """Gives back what it gets."""
+
+    def serve(self, connection: socket.socket) -> None:
+        """Give back what comes."""
+        while octets := connection.recv(1 << 16):
+            connection.sendall(octets)
+
+
+class ProgramTarget(ServingTarget):
+    """
+    Runs a program for each connection, which is its standard input and output.
+
+    As inetd did: so nobody has to find a free port for a server that can't say which it took.
+    """
+
+    def __init__(self, test: Cleaning, *command: str) -> None:
+        """
+        @param command: the program.
+        """
+        self._command = command
+        self._running: set[subprocess.Popen[bytes]] = set()
+        test.addCleanup(self._end)
+        super().__init__(test)
+
+    def serve(self, connection: socket.socket) -> None:
+        """Run the program to its end."""
+        program = subprocess.Popen(
+            self._command,
+            stdin=connection,
+            stdout=connection,
+            stderr=subprocess.DEVNULL,
+            env=environment(),
+        )
+        self._running.add(program)
+        program.wait()
+        self._running.discard(program)
+
+    def _end(self) -> None:
+        for program in list(self._running):
+            program.terminate()
+            program.wait(SECONDS)
 
 
 class DeafTarget(Target):

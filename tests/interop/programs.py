@@ -15,7 +15,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 #: More than any of them takes on a busy machine; a program that hangs is a failure.
-SECONDS = 60
+SECONDS = 30
 
 #: sshd is not where users look for programs.
 _PATH = os.pathsep.join([os.environ.get("PATH", os.defpath), "/usr/sbin", "/sbin"])

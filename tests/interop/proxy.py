@@ -30,7 +30,7 @@ Record = dict[str, Any]
 _TROUBLE = re.compile(r"Traceback|Unhandled|internal error|Exception ignored|Warning:")
 
 _SHUT_DOWN = "Main loop terminated."
-_LISTENING = r"SOCKS5 proxy on (?:\[(?P<six>[0-9a-f:]+)\]|(?P<four>[0-9.]+)):(?P<port>[0-9]+)$"
+_LISTENING = r"SOCKS5 proxy on (?:\[(?P<six>[0-9a-f:]+)\]|(?P<four>[0-9.]+)):(?P<port>[0-9]+)(?:,.*)?$"
 _RECORD = '{"time": '
 
 #: Where Debian and its likes keep libraries.

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Any, cast
 
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorFDSet
@@ -25,13 +25,15 @@ from twisted_socks5.limits import ConnectionLimits, LoginSlowdown
 from twisted_socks5.logs import AccessLog, TwistedAccessLog
 from twisted_socks5.relay import IdleWatch
 from twisted_socks5.resolving import NameLookup, ThreadedResolver
+from twisted_socks5.reverselookup import ReverseLookup
 from twisted_socks5.rules import Rules
 from twisted_socks5.server.associate import LOOKS, Associate
 from twisted_socks5.server.connect import Connect
 from twisted_socks5.server.localhost import isLocalAddress
+from twisted_socks5.server.resolve import Resolve, ResolvePTR
 from twisted_socks5.server.session import SOCKS5ServerProtocol, Undertaking
 from twisted_socks5.streams import Reactor, StreamTCP
-from twisted_socks5.wire import Command, Request
+from twisted_socks5.wire import Command
 
 if TYPE_CHECKING:
     from twisted.cred.portal import Portal
@@ -67,7 +69,7 @@ class SOCKS5ServerFactory(ServerFactory):
     protocol = SOCKS5ServerProtocol
 
     #: The commands that are carried out, and by what.
-    commands: Mapping[int, Callable[[SOCKS5ServerProtocol, Request], Undertaking]] = {
+    commands: Mapping[int, Callable[[SOCKS5ServerProtocol, Any], Undertaking]] = {
         Command.CONNECT: Connect,
         Command.UDP_ASSOCIATE: Associate,
     }
@@ -107,6 +109,17 @@ class SOCKS5ServerFactory(ServerFactory):
         self._ownResolver = ThreadedResolver(reactor)  # type: ignore[arg-type]
         self.lookup = NameLookup(
             resolver or self._ownResolver, self.clock, timeout=settings.lookup_timeout
+        )
+        if settings.resolve:
+            self.commands = {
+                **self.commands,
+                Command.RESOLVE: Resolve,
+                Command.RESOLVE_PTR: ResolvePTR,
+            }
+        self.reverse = ReverseLookup(
+            reactor,  # type: ignore[arg-type]
+            self.clock,
+            timeout=settings.lookup_timeout,
         )
         self.streams: StreamTCP | None = None
         if IReactorFDSet.providedBy(reactor):

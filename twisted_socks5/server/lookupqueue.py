@@ -13,6 +13,7 @@ from collections.abc import Callable, Hashable
 from typing import Generic, TypeVar
 
 from twisted.internet.defer import Deferred, maybeDeferred
+from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 K = TypeVar("K", bound=Hashable)
@@ -30,6 +31,8 @@ MAX_LOOKUPS = 8
 
 class LookupQueue(Generic[K, A]):
     """The destinations of one association that are being looked up, and what waits for them."""
+
+    _log = Logger()
 
     def __init__(
         self,
@@ -100,6 +103,7 @@ class LookupQueue(Generic[K, A]):
             key = self._unasked.popleft()
             asked = self._asked[key] = maybeDeferred(self._lookup, key)
             asked.addBoth(self._answered, key)
+            asked.addErrback(lambda failure: self._log.failure("A datagram was lost", failure))
         self._looping = False
 
     def _answered(self, answer: A | Failure, key: K) -> None:

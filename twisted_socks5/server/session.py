@@ -43,10 +43,13 @@ from twisted_socks5.wire import (
     Method,
     ProtocolError,
     Reply,
+    Reply4,
     Request,
+    Request4,
     ServerNegotiation,
     UsernamePassword,
 )
+from twisted_socks5.wire.constants import SOCKS4_VERSION
 
 if TYPE_CHECKING:
     from twisted.internet.interfaces import IAddress
@@ -113,12 +116,14 @@ class SOCKS5ServerProtocol(TwistedProtocol):
         #: Whether it takes one of the places that the limits allow.
         self.counted = not overload
         self._overload = overload
-        self._negotiation = ServerNegotiation()
+        self._negotiation = ServerNegotiation(socks4=server.settings.socks4)
         self._receiver: Callable[[bytes], None] = self._negotiate
         self._logout: Callable[[], object] | None = None
         self._pending: Pending | None = None
         self._undertaking: Undertaking | None = None
         self._relay: TCPRelay | None = None
+        #: A request that came together with its credentials, as SOCKS4's do.
+        self._awaiting: Request4 | None = None
         self._clientEnded = False
         self._paused = False
         self._kept = 0
@@ -162,7 +167,7 @@ class SOCKS5ServerProtocol(TwistedProtocol):
 
     # What a command asks of its session.
 
-    def access(self, request: Request, host: IPAddress | str) -> Access:
+    def access(self, request: Request | Request4, host: IPAddress | str) -> Access:
         """Describe a request for the rules; C{host} is its destination, normalised."""
         name = self.avatar.name if self.avatar is not None else None
         return Access(self.client, name, request.command, str(host), request.destination.port)
@@ -205,6 +210,11 @@ class SOCKS5ServerProtocol(TwistedProtocol):
         self._negotiation.take_rest()
         self._receiver = self._drop
         self._resume()
+
+    def answer(self, bound: Address) -> None:
+        """Answer a request whose answer is all that was asked for; then close."""
+        self.record.reply = Reply.SUCCEEDED
+        self._refuse(self._negotiation.reply(Reply.SUCCEEDED, bound), "answered")
 
     def finish(self, reason: str) -> None:
         """Close a session that has done what was asked."""
@@ -307,13 +317,28 @@ class SOCKS5ServerProtocol(TwistedProtocol):
         self.record.user = credentials.username.decode("utf-8", "backslashreplace")
         self._login(OctetCredentials(credentials.username, credentials.password))
 
-    def _requested(self, request: Request) -> None:
+    def _requested4(self, request: Request4) -> None:
+        """A SOCKS4 client says who it is and what it wants in one message."""
+        userID = request.user_id.decode("utf-8", "backslashreplace")
+        self.record.user = userID
+        self.record.method = "socks4"
+        self._awaiting = request
+        if Method.NO_AUTHENTICATION in self.server.authenticator.methods:
+            self._login(Anonymous())
+        else:
+            # Nobody vouches for a USERID: it opens the door only where a name without a
+            # password does.
+            self._login(OctetCredentials(request.user_id, b""))
+
+    def _requested(self, request: Request | Request4) -> None:
         self.server.negotiating.discard(self)
         self.record.target = str(request.destination)
         if self._overload:
             self.refuse(Reply.GENERAL_FAILURE, self._overload)
             return
         command = self.server.commands.get(request.command)
+        if request.version == SOCKS4_VERSION and request.command > Command.BIND:
+            command = None
         if command is None:
             self.record.command = str(request.command)
             self.refuse(Reply.COMMAND_NOT_SUPPORTED, f"unknown command {request.command}")
@@ -329,6 +354,7 @@ class SOCKS5ServerProtocol(TwistedProtocol):
         Greeting: _greeted,
         UsernamePassword: _credentials,
         Request: _requested,
+        Request4: _requested4,
     }
 
     # Who is it?
@@ -341,7 +367,12 @@ class SOCKS5ServerProtocol(TwistedProtocol):
     def _loggedIn(self, login: tuple[ISOCKS5Avatar, Callable[[], object]]) -> None:
         self._pending = None
         self.avatar, self._logout = login
-        self.record.user = self.avatar.name or ""
+        # A SOCKS4 client's USERID stays where nobody is asked: it may be worth something.
+        self.record.user = self.avatar.name or self.record.user
+        awaiting, self._awaiting = self._awaiting, None
+        if awaiting is not None:
+            self._requested(awaiting)
+            return
         if self.record.method == "username_password":
             self.transport.write(self._negotiation.answer_credentials(True))
         self._goOn()
@@ -359,6 +390,8 @@ class SOCKS5ServerProtocol(TwistedProtocol):
         self._pending = None
         if self.record.method == "username_password":
             self._refuse(self._negotiation.answer_credentials(False), reason)
+        elif self._awaiting is not None:
+            self._refuse(self._negotiation.reply(Reply4.IDENTD_MISMATCH), reason)
         else:
             self._refuse(b"", reason)
 
