@@ -17,7 +17,7 @@ from types import FrameType
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from twisted.cred import strcred
-from twisted.cred.checkers import AllowAnonymousAccess
+from twisted.cred.checkers import AllowAnonymousAccess, FilePasswordDB
 from twisted.cred.credentials import IAnonymous, IUsernamePassword
 from twisted.cred.portal import Portal
 from twisted.internet.endpoints import quoteStringArgument, serverFromString
@@ -55,6 +55,10 @@ COMMAND = "twistd socks5"
 BACKLOG = 1024
 
 FORMATS = ("text", "json")
+
+#: Where it listens unless it is told.
+PORT = 1080
+INTERFACE = "127.0.0.1"
 
 EXAMPLES = """
 Examples:
@@ -142,8 +146,9 @@ class Options(usage.Options, strcred.AuthOptionMixin):
 
     _defaults = Settings()
     optParameters = [  # noqa: RUF012 (usage.Options reads it so)
-        ["port", "p", 1080, "Port to listen on.", portNumber],
-        ["interface", "i", "127.0.0.1", "Address to listen on."],
+        # Without a default here, so that it can be told whether they were given.
+        ["port", "p", None, f"Port to listen on. [default: {PORT}]", portNumber],
+        ["interface", "i", None, f"Address to listen on. [default: {INTERFACE}]"],
         ["negotiation-timeout", None, _defaults.negotiation_timeout,
          "From the connection to the complete request.", seconds("negotiation-timeout")],
         ["lookup-timeout", None, _defaults.lookup_timeout,
@@ -237,6 +242,14 @@ class Options(usage.Options, strcred.AuthOptionMixin):
         except ValueError:
             raise usage.UsageError(f"--advertise takes an IP address, not {address!r}") from None
 
+    def opt_auth(self, description: str) -> None:
+        """Say who may use it, as in file:/etc/socks5-users; see --help-auth."""
+        kind, _, path = description.partition(":")
+        if kind == "file" and path:
+            # Twisted's plugin writes a warning of its own and goes on.
+            checkUsable([FilePasswordDB(path)])
+        super().opt_auth(description)
+
     def opt_permit(self, destination: str) -> None:
         """
         Permit a destination: NETWORK, ADDRESS or NAME, with :PORT or :LOW-HIGH if only
@@ -252,11 +265,14 @@ class Options(usage.Options, strcred.AuthOptionMixin):
 
     def postOptions(self) -> None:
         """Check what depends on several options."""
-        if self["listen"] and self._given("port", "interface"):
-            raise usage.UsageError(
-                "--listen says where to listen: put the port and the interface into it and "
-                "leave out --port and --interface"
-            )
+        for name, default in (("port", PORT), ("interface", INTERFACE)):
+            if self[name] is None:
+                self[name] = default
+            elif self["listen"]:
+                raise usage.UsageError(
+                    "--listen says where to listen: put the port and the interface into it and "
+                    "leave out --port and --interface"
+                )
         if self["access-log-format"] not in FORMATS:
             raise usage.UsageError(
                 f"--access-log-format is {' or '.join(FORMATS)}, not {self['access-log-format']}"
@@ -267,9 +283,6 @@ class Options(usage.Options, strcred.AuthOptionMixin):
                 f"--max-connections-per-client {per_client} cannot take effect: "
                 f"--max-connections is {total}"
             )
-
-    def _given(self, *names: str) -> bool:
-        return any(self[name] != self.defaults[name] for name in names)
 
 
 class StartFailure(SystemExit, Exception):

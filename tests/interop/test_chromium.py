@@ -8,7 +8,7 @@ import os
 import shutil
 from pathlib import Path
 
-from tests.interop.origins import HTTPOrigin, closedPort
+from tests.interop.origins import HTTPOrigin
 from tests.interop.programs import MissingProgram, find, run
 from tests.interop.proxy import Proxy, ProxyTestCase
 
@@ -79,10 +79,12 @@ class ChromiumTests(ProxyTestCase):
         targets = [one["target"] for one in proxy.stop() if one["reply"] == 0]
         self.assertEqual(set(targets), {f"page.example:{origin.port}"})
 
-    def test_refused(self) -> None:
-        """A destination that is denied is an error page, and soon."""
-        proxy, port = self.proxy("--deny", "*"), closedPort(self)
-        got = self.load(proxy, f"http://127.0.0.1:{port}/")
-        self.assertIn("ERR_SOCKS_CONNECTION_FAILED", got)
+    def test_denied(self) -> None:
+        """A page that a rule denies is not shown, and the browser does not wait for it."""
+        origin, proxy = HTTPOrigin(self), self.proxy("--deny", "127.0.0.0/8")
+        origin.pages["/it.html"] = PAGE
+        got = self.load(proxy, f"http://127.0.0.1:{origin.port}/it.html")
+        self.assertNotIn("nothing ran", got)
+        self.assertEqual(origin.seen, [])
         asked = [(one["target"], one["reply"]) for one in proxy.stop()]
-        self.assertIn((f"127.0.0.1:{port}", 2), asked)
+        self.assertIn((f"127.0.0.1:{origin.port}", 2), asked)

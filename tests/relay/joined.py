@@ -9,8 +9,10 @@ from twisted.internet.address import IPv4Address
 from twisted.internet.interfaces import IProtocol
 from twisted.trial.unittest import SynchronousTestCase
 
-from twisted_socks5.relay import Leg, Outcome, TCPRelay
-from twisted_socks5.streams import Stream
+from tests.relay.kernel import MemoryKernel
+from twisted_socks5.relay import Leg, Outcome, TCPRelay, splice
+from twisted_socks5.relay.splice import PIPES
+from twisted_socks5.streams import ReactorWatch, Stream
 from twisted_socks5.testing import MemoryReactor, MemoryTransport, Peer, PlainPeer, StreamSocket
 
 # What a relay may hold of a direction: a full buffer, and the read that came before it was known.
@@ -61,7 +63,7 @@ class Joined:
         near, far = self.reactor.socketPair()
         there = IPv4Address("TCP", "192.0.2.2", 1080)
         peer.makeConnection(MemoryTransport(near, peer, self.reactor, there, there))
-        stream = Stream(cast(Any, self.reactor), cast(socket.socket, far), leg)
+        stream = Stream(ReactorWatch(self.reactor), cast(socket.socket, far), leg)
         self.reactor.addReader(stream)
         leg.makeConnection(stream)
         return far
@@ -82,19 +84,42 @@ class JoinedTestCase(SynchronousTestCase):
     Makes relays, and asserts how they end.
 
     @cvar streams: whether the legs are on streams instead of Twisted's own transports.
+    @ivar kernel: splices between streams.
     """
 
     streams = False
 
+    def setUp(self) -> None:
+        """Let the kernel in memory do the splicing."""
+        self.kernel = MemoryKernel()
+        PIPES.close()
+        self.patch(splice, "os", self.kernel)
+        self.patch(splice, "Pipe", self.kernel.pipe)
+        self.patch(PIPES, "usable", True)
+        self.addCleanup(PIPES.close)
+
     def join(self, **options: Any) -> Joined:
         """Make a relay."""
-        return Joined(streams=self.streams, **options)
+        joined = Joined(**{"streams": self.streams, **options})
+        self.kernel.network = joined.reactor.network
+        return joined
 
     def assertOver(self, joined: Joined, sent: int, received: int, reason: str) -> None:
         """Assert that a relay has told its outcome once, and has left nothing."""
         self.assertEqual(joined.outcomes, [Outcome(sent, received, reason)])
+        self.assertNothingLeft(joined)
+
+    def assertNothingLeft(self, joined: Joined) -> None:
+        """Assert that neither connections nor calls nor pipes are left."""
         self.assertEqual(joined.reactor.leftOver(), [])
+        PIPES.close()
+        self.assertEqual(self.kernel.pipes, 0)
 
     def assertRunning(self, joined: Joined) -> None:
         """Assert that a relay has not told any outcome."""
         self.assertEqual(joined.outcomes, [])
+
+    def assertOctets(self, got: bytes | bytearray, wanted: bytes | bytearray) -> None:
+        """Assert that octets are the same; of a million of them no difference is printed."""
+        self.assertEqual(len(got), len(wanted))
+        self.assertTrue(got == wanted, "the octets differ")

@@ -63,7 +63,7 @@ class IdleTests(JoinedTestCase):
         self.assertTrue(joined.client.wasReset)
         joined.target.write(b"finds out")
         joined.settle()
-        self.assertEqual(joined.reactor.leftOver(), [])
+        self.assertNothingLeft(joined)
 
     def test_busyHalfClosed(self) -> None:
         """A long answer to a client that has sent its FIN is not cut."""
@@ -91,7 +91,7 @@ class IdleTests(JoinedTestCase):
         joined.settle()
         self.assertTrue(joined.client.wasReset)
         self.assertEqual([each.reason for each in joined.outcomes], ["idle for 100 s"])
-        self.assertEqual(joined.reactor.leftOver(), [])
+        self.assertNothingLeft(joined)
 
     def test_forEver(self) -> None:
         """With no times a relay may be idle for ever, and nothing is scheduled."""

@@ -65,7 +65,7 @@ class RecentTests(SynchronousTestCase):
         st.integers(1, 5),
         st.lists(st.tuples(st.booleans(), st.integers(0, 12)), max_size=60),
     )
-    @settings(max_examples=200, deadline=None)
+    @settings(max_examples=100, deadline=None)
     def test_model(self, size: int, steps: list[tuple[bool, int]]) -> None:
         """The last C{size} keys used are there; never more than twice as many are."""
         recent: Recent[int, int] = Recent(size)

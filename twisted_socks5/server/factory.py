@@ -32,7 +32,7 @@ from twisted_socks5.server.connect import Connect
 from twisted_socks5.server.localhost import isLocalAddress
 from twisted_socks5.server.resolve import Resolve, ResolvePTR
 from twisted_socks5.server.session import SOCKS5ServerProtocol, Undertaking
-from twisted_socks5.streams import Reactor, StreamTCP
+from twisted_socks5.streams import StreamTCP, watchFor
 from twisted_socks5.wire import Command
 
 if TYPE_CHECKING:
@@ -123,7 +123,7 @@ class SOCKS5ServerFactory(ServerFactory):
         )
         self.streams: StreamTCP | None = None
         if IReactorFDSet.providedBy(reactor):
-            self.streams = StreamTCP(cast(Reactor, reactor))
+            self.streams = StreamTCP(watchFor(reactor))
         self.dialer: IDialer = dialer or HappyEyeballs(
             cast("IReactorTCP", self.streams or reactor),
             self.clock,

@@ -7,6 +7,7 @@ everywhere else Twisted's own do the work.
 
 from twisted_socks5.streams.accepting import StreamPort
 from twisted_socks5.streams.connecting import StreamTCP
-from twisted_socks5.streams.stream import BUFFER, Reactor, Stream
+from twisted_socks5.streams.stream import BUFFER, Stream
+from twisted_socks5.streams.watch import ReactorWatch, Watch, watchFor
 
-__all__ = ["BUFFER", "Reactor", "Stream", "StreamPort", "StreamTCP"]
+__all__ = ["BUFFER", "ReactorWatch", "Stream", "StreamPort", "StreamTCP", "Watch", "watchFor"]

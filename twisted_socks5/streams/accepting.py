@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from twisted.internet.tcp import Port
     from twisted.python.failure import Failure
 
-    from twisted_socks5.streams.stream import Reactor
+    from twisted_socks5.streams.watch import Watch
 
 #: Connections accepted in a turn, before others get theirs.
 BATCH = 64
@@ -31,14 +31,14 @@ class StreamPort:
 
     _log = Logger()
 
-    def __init__(self, reactor: Reactor, port: Port, factory: IProtocolFactory) -> None:
+    def __init__(self, watch: Watch, port: Port, factory: IProtocolFactory) -> None:
         """
-        @param reactor: watches the port.
+        @param watch: tells when the port is ready.
         @param port: one of Twisted's own TCP ports, listening; it is taken off the reactor, and
             to be closed after L{stop}.
         @param factory: makes the protocols.
         """
-        self._reactor = reactor
+        self._watch = watch
         self._factory = factory
         port.stopReading()
         # A descriptor of our own: reactors keep one object for each.
@@ -48,7 +48,7 @@ class StreamPort:
         # Accepted sockets inherit both: two calls less for each.
         self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, True)
         self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, True)
-        reactor.addReader(self)
+        watch.addReader(self)
 
     def fileno(self) -> int:
         """Name the descriptor."""
@@ -74,8 +74,8 @@ class StreamPort:
                 connected.close()
                 continue
             connected.setblocking(False)
-            stream = Stream(self._reactor, connected, protocol)
-            self._reactor.addReader(stream)
+            stream = Stream(self._watch, connected, protocol)
+            self._watch.addReader(stream)
             protocol.makeConnection(stream)
             # Whoever waited to be accepted has often said the first word meanwhile.
             stream.readAhead()
@@ -88,7 +88,7 @@ class StreamPort:
         """Accept no more."""
         if self._fd == -1:
             return
-        self._reactor.removeReader(self)
+        self._watch.removeReader(self)
         self._fd = -1
         self._socket.close()
         if self._retry is not None:
@@ -106,9 +106,9 @@ class StreamPort:
             error=str(error),
             seconds=EXHAUSTED,
         )
-        self._reactor.removeReader(self)
-        self._retry = self._reactor.callLater(EXHAUSTED, self._again)
+        self._watch.removeReader(self)
+        self._retry = self._watch.callLater(EXHAUSTED, self._again)
 
     def _again(self) -> None:
         self._retry = None
-        self._reactor.addReader(self)
+        self._watch.addReader(self)

@@ -29,18 +29,18 @@ if TYPE_CHECKING:
     from twisted.internet.protocol import ClientFactory
     from twisted.internet.tcp import Port
 
-    from twisted_socks5.streams.stream import Reactor
+    from twisted_socks5.streams.watch import Watch
 
 
 @implementer(IConnector, IReadWriteDescriptor)
 class _Connecting:
     """A connection that is being made: the connector and, for the reactor, the descriptor."""
 
-    __slots__ = ("_expiry", "_factory", "_fd", "_reactor", "_socket", "_stream", "destination")
+    __slots__ = ("_expiry", "_factory", "_fd", "_socket", "_stream", "_watch", "destination")
 
-    def __init__(self, reactor: Reactor, destination: tuple[str, int], factory: ClientFactory):
+    def __init__(self, watch: Watch, destination: tuple[str, int], factory: ClientFactory):
         self.destination = destination
-        self._reactor = reactor
+        self._watch = watch
         self._factory = factory
         self._fd = -1
         self._socket: socket.socket | None = None
@@ -62,20 +62,20 @@ class _Connecting:
                 opened.bind(bindAddress)
         except OSError as trouble:
             failure = ConnectBindError(trouble.errno, trouble.strerror)
-            self._expiry = self._reactor.callLater(0, self._fail, failure)
+            self._expiry = self._watch.callLater(0, self._fail, failure)
             return
         result = opened.connect_ex(self.destination)
         if result == EINPROGRESS:
             # A target on this host has answered by now; one question saves a turn.
             result = opened.connect_ex(self.destination)
         if result in (EINPROGRESS, EALREADY):
-            self._reactor.addWriter(self)
+            self._watch.addWriter(self)
             if timeout is not None:
-                self._expiry = self._reactor.callLater(timeout, self._fail, error.TimeoutError())
+                self._expiry = self._watch.callLater(timeout, self._fail, error.TimeoutError())
         elif result in (0, EISCONN):
             self._connected()
         else:
-            self._expiry = self._reactor.callLater(0, self._failWith, result)
+            self._expiry = self._watch.callLater(0, self._failWith, result)
 
     # What the reactor asks.
 
@@ -133,13 +133,13 @@ class _Connecting:
         self._forget()
         protocol = self._factory.buildProtocol(describe(self.destination))
         if protocol is None:
-            self._reactor.removeWriter(self)
+            self._watch.forget(self)
             connected.close()  # type: ignore[union-attr]
             return
-        stream = self._stream = Stream(self._reactor, connected, protocol)  # type: ignore[arg-type]
+        stream = self._stream = Stream(self._watch, connected, protocol)  # type: ignore[arg-type]
         # The stream takes the descriptor over before we let go: it stays registered.
-        self._reactor.addReader(stream)
-        self._reactor.removeWriter(self)
+        self._watch.addReader(stream)
+        self._watch.removeWriter(self)
         protocol.makeConnection(stream)
 
     def _failWith(self, errno: int) -> None:
@@ -149,7 +149,7 @@ class _Connecting:
         opened, self._socket = self._socket, None
         self._forget()
         if opened is not None:
-            self._reactor.removeWriter(self)
+            self._watch.forget(self)
             opened.close()
         self._fd = -1
         self._factory.clientConnectionFailed(self, Failure(error))
@@ -167,11 +167,11 @@ class StreamTCP:
     that a dialer needs.
     """
 
-    def __init__(self, reactor: Reactor) -> None:
+    def __init__(self, watch: Watch) -> None:
         """
-        @param reactor: watches the sockets.
+        @param watch: tells when the sockets are ready.
         """
-        self._reactor = reactor
+        self._watch = watch
 
     def connectTCP(
         self,
@@ -188,10 +188,10 @@ class StreamTCP:
         @param timeout: in seconds.
         @param bindAddress: where to connect from.
         """
-        connecting = _Connecting(self._reactor, (host, port), factory)
+        connecting = _Connecting(self._watch, (host, port), factory)
         connecting.begin(timeout, bindAddress)
         return connecting
 
     def accept(self, port: Port, factory: IProtocolFactory) -> StreamPort:
         """Accept from a port of Twisted's own from now on."""
-        return StreamPort(self._reactor, port, factory)
+        return StreamPort(self._watch, port, factory)

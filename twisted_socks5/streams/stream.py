@@ -31,28 +31,11 @@ from twisted.python.failure import Failure
 from zope.interface import implementer
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Iterable, Sequence
 
-    from twisted.internet.interfaces import IDelayedCall, IProtocol
+    from twisted.internet.interfaces import IProtocol
 
-
-class Reactor(Protocol):
-    """What streams ask of a reactor: L{IReactorFDSet} and L{IReactorTime}."""
-
-    def addReader(self, reader: object) -> None:
-        """Call its C{doRead} when there is something to read."""
-
-    def removeReader(self, reader: object) -> None:
-        """Do so no more."""
-
-    def addWriter(self, writer: object) -> None:
-        """Call its C{doWrite} when something can be written."""
-
-    def removeWriter(self, writer: object) -> None:
-        """Do so no more."""
-
-    def callLater(self, delay: float, what: Callable[..., object], *args: object) -> IDelayedCall:
-        """Call it in so many seconds."""
+    from twisted_socks5.streams.watch import Watch
 
 
 class Outlet(Protocol):
@@ -117,25 +100,25 @@ class Stream:
         "_inlet",
         "_paused",
         "_producer",
-        "_reactor",
         "_shut",
         "_shutting",
         "_socket",
         "_streaming",
         "_waiting",
+        "_watch",
         "disconnecting",
         "protocol",
     )
 
     bufferSize = BUFFER
 
-    def __init__(self, reactor: Reactor, connected: socket.socket, protocol: IProtocol) -> None:
+    def __init__(self, watch: Watch, connected: socket.socket, protocol: IProtocol) -> None:
         """
-        @param reactor: watches the socket.
+        @param watch: tells when the socket is ready.
         @param connected: connected, and not blocking.
         @param protocol: is told what happens; its C{makeConnection} is the caller's to call.
         """
-        self._reactor = reactor
+        self._watch = watch
         self._socket = connected
         self._fd = connected.fileno()
         self.protocol = protocol
@@ -190,7 +173,7 @@ class Stream:
             self.connectionLost(failure)
             return
         if lost is CONNECTION_DONE:
-            self._reactor.removeReader(self)
+            self._watch.removeReader(self)
             self.readConnectionLost(_DONE)
         elif lost is not None:
             self.connectionLost(Failure(lost))
@@ -215,7 +198,7 @@ class Stream:
                 del waiting[:sent]
                 return None
         self._waiting = None
-        self._reactor.removeWriter(self)
+        self._watch.removeWriter(self)
         if self._producer is not None and (self._paused or not self._streaming):
             self._paused = False
             self._producer.resumeProducing()
@@ -242,8 +225,7 @@ class Stream:
         if self._fd < 0:
             return
         connected = self._socket
-        self._reactor.removeReader(self)
-        self._reactor.removeWriter(self)
+        self._watch.forget(self)
         self._fd = -1
         self._waiting = self._diverted = None
         inlet, self._inlet = self._inlet, None
@@ -277,7 +259,7 @@ class Stream:
             if sent == len(data):
                 return
             self._waiting = bytearray(memoryview(data)[sent:])
-            self._reactor.addWriter(self)
+            self._watch.addWriter(self)
         else:
             return
         if len(self._waiting) > BUFFER and self._streaming and not self._paused:
@@ -291,7 +273,7 @@ class Stream:
             self.write(data)
         elif self._waiting is None and self._fd >= 0:
             self._waiting = bytearray()
-            self._reactor.addWriter(self)
+            self._watch.addWriter(self)
 
     def loseWriteConnection(self) -> None:
         """Send a FIN behind all that was written."""
@@ -307,17 +289,16 @@ class Stream:
         if self._shut:
             self.connectionLost(_DONE)
         else:
-            self._reactor.removeReader(self)
-            self._reactor.addWriter(self)
+            self._watch.removeReader(self)
+            self._watch.addWriter(self)
 
     def abortConnection(self) -> None:
         """Close at once, with a reset."""
         if self._fd < 0 or self._aborting:
             return
         self._aborting = True
-        self._reactor.removeReader(self)
-        self._reactor.removeWriter(self)
-        self._reactor.callLater(0, self.connectionLost, Failure(ConnectionAborted()))
+        self._watch.forget(self)
+        self._watch.callLater(0, self.connectionLost, Failure(ConnectionAborted()))
 
     def _shutDown(self) -> None:
         self._shut = True
@@ -342,18 +323,18 @@ class Stream:
         """When something can be sent again, send what C{inlet} holds, before all else."""
         if self._fd >= 0:
             self._inlet = inlet
-            self._reactor.addWriter(self)
+            self._watch.addWriter(self)
 
     # As a producer, and as a consumer.
 
     def pauseProducing(self) -> None:
         """Stop reading."""
-        self._reactor.removeReader(self)
+        self._watch.removeReader(self)
 
     def resumeProducing(self) -> None:
         """Read."""
         if self._fd >= 0 and not self.disconnecting and not self._aborting:
-            self._reactor.addReader(self)
+            self._watch.addReader(self)
 
     def stopProducing(self) -> None:
         """Close."""

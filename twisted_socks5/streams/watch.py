@@ -1,0 +1,226 @@
+"""
+Tells streams when their sockets are ready.
+
+A reactor that polls thousands of descriptors does so for all kinds of them: it keeps three tables,
+puts a log context around each call and asks the kernel again for each that is closed.  Streams
+know what they are.  On Linux theirs are in an epoll set of their own, which for the reactor is a
+single descriptor that is readable when any of them is ready; what is ready is then served in one
+go, and what is closed needs no further word.
+
+Any reactor that watches descriptors will do (epoll, poll, select, asyncio); where there is no
+epoll, L{ReactorWatch} hands all to the reactor itself.
+"""
+
+from __future__ import annotations
+
+import select
+from typing import TYPE_CHECKING, Any, Protocol
+
+from twisted.internet.main import CONNECTION_DONE
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from twisted.internet.interfaces import IDelayedCall
+
+
+class Ready(Protocol):
+    """What is watched: a reader and writer as a reactor knows them."""
+
+    def fileno(self) -> int:
+        """Name the descriptor."""
+
+    def doRead(self) -> Any:
+        """Read; return an exception if that is the end."""
+
+    def doWrite(self) -> Any:
+        """Write; return an exception if that is the end."""
+
+    def readConnectionLost(self, reason: Failure) -> None:
+        """Nothing more comes."""
+
+    def connectionLost(self, reason: Failure) -> None:
+        """It is over."""
+
+
+class Watch(Protocol):
+    """What streams ask of a reactor."""
+
+    def addReader(self, reader: Any) -> None:
+        """Call its C{doRead} when there is something to read."""
+
+    def removeReader(self, reader: Any) -> None:
+        """Do so no more."""
+
+    def addWriter(self, writer: Any) -> None:
+        """Call its C{doWrite} when something can be written."""
+
+    def removeWriter(self, writer: Any) -> None:
+        """Do so no more."""
+
+    def forget(self, either: Any) -> None:
+        """Do neither any more; its descriptor is about to be closed."""
+
+    def callLater(self, delay: float, what: Callable[..., object], *args: object) -> IDelayedCall:
+        """Call it in so many seconds."""
+
+
+class ReactorWatch:
+    """Lets the reactor itself watch."""
+
+    def __init__(self, reactor: Any) -> None:
+        """
+        @param reactor: provides L{IReactorFDSet} and L{IReactorTime}.
+        """
+        self.addReader = reactor.addReader
+        self.removeReader = reactor.removeReader
+        self.addWriter = reactor.addWriter
+        self.removeWriter = reactor.removeWriter
+        self.callLater = reactor.callLater
+
+    def forget(self, either: Any) -> None:
+        """See L{Watch.forget}."""
+        self.removeReader(either)
+        self.removeWriter(either)
+
+
+#: Streams served in a turn, before timers and others get theirs.
+BATCH = 256
+
+_DONE = Failure(CONNECTION_DONE)
+
+_log = Logger()
+
+
+class EpollWatch:
+    """An epoll set of our own; to the reactor, one descriptor."""
+
+    def __init__(self, reactor: Any) -> None:
+        """
+        @param reactor: provides L{IReactorFDSet} and L{IReactorTime}.
+        """
+        self._reactor = reactor
+        self.callLater = reactor.callLater
+        # Made with the first stream, which is after a daemon has forked, and closed with the last.
+        self._epoll: Any = None
+        self._watched: dict[int, Ready] = {}
+        self._wanted: dict[int, int] = {}
+
+    # What streams ask.
+
+    def addReader(self, reader: Ready) -> None:
+        """See L{Watch.addReader}."""
+        self._want(reader, reader.fileno(), select.EPOLLIN)
+
+    def addWriter(self, writer: Ready) -> None:
+        """See L{Watch.addWriter}."""
+        self._want(writer, writer.fileno(), select.EPOLLOUT)
+
+    def removeReader(self, reader: Ready) -> None:
+        """See L{Watch.removeReader}."""
+        self._unwant(reader.fileno(), select.EPOLLIN)
+
+    def removeWriter(self, writer: Ready) -> None:
+        """See L{Watch.removeWriter}."""
+        self._unwant(writer.fileno(), select.EPOLLOUT)
+
+    def forget(self, either: Ready) -> None:
+        """See L{Watch.forget}; what is closed leaves an epoll set by itself."""
+        descriptor = either.fileno()
+        if self._wanted.pop(descriptor, None) is not None:
+            del self._watched[descriptor]
+            if not self._wanted:
+                self._close()
+
+    def _want(self, stream: Ready, descriptor: int, events: int) -> None:
+        wanted = self._wanted.get(descriptor)
+        if wanted is None:
+            if self._epoll is None:
+                self._open()
+            self._epoll.register(descriptor, events)
+            self._wanted[descriptor] = events
+        elif wanted | events != wanted:
+            self._epoll.modify(descriptor, wanted | events)
+            self._wanted[descriptor] = wanted | events
+        self._watched[descriptor] = stream
+
+    def _unwant(self, descriptor: int, events: int) -> None:
+        wanted = self._wanted.get(descriptor)
+        if wanted is None or not wanted & events:
+            return
+        wanted &= ~events
+        if wanted:
+            self._epoll.modify(descriptor, wanted)
+            self._wanted[descriptor] = wanted
+        else:
+            # Not watched for nothing: a reset would be reported without end.
+            self._epoll.unregister(descriptor)
+            del self._wanted[descriptor], self._watched[descriptor]
+            if not self._wanted:
+                self._close()
+
+    # What the reactor asks.
+
+    def fileno(self) -> int:
+        """Name the set."""
+        return -1 if self._epoll is None else int(self._epoll.fileno())
+
+    def logPrefix(self) -> str:
+        """Name us in the log."""
+        return "Streams"
+
+    def doRead(self) -> None:
+        """Serve those that are ready."""
+        watched, wanted = self._watched, self._wanted
+        for descriptor, events in self._epoll.poll(0, BATCH):
+            # One that was served before may have ended this one, or changed what it wants.
+            stream, wants = watched.get(descriptor), wanted.get(descriptor, 0)
+            if stream is None:
+                continue
+            try:
+                lost = None
+                if events & _READABLE and wants & select.EPOLLIN:
+                    lost = stream.doRead()
+                    if lost is CONNECTION_DONE:
+                        self.removeReader(stream)
+                        stream.readConnectionLost(_DONE)
+                        continue
+                    wants = wanted.get(descriptor, 0)
+                if lost is None and events & _WRITABLE and wants & select.EPOLLOUT:
+                    lost = stream.doWrite()
+                if lost is not None:
+                    stream.connectionLost(_DONE if lost is CONNECTION_DONE else Failure(lost))
+            except Exception:
+                failure = Failure()
+                _log.failure("Unhandled error in a stream's protocol", failure)
+                stream.connectionLost(failure)
+
+    def connectionLost(self, reason: Failure) -> None:
+        """The reactor can't watch the set any more: nobody would hear of any stream."""
+        for stream in list(self._watched.values()):
+            stream.connectionLost(reason)
+
+    def _open(self) -> None:
+        self._epoll = select.epoll()
+        self._reactor.addReader(self)
+
+    def _close(self) -> None:
+        self._reactor.removeReader(self)
+        self._epoll.close()
+        self._epoll = None
+
+
+if hasattr(select, "epoll"):
+    _READABLE = select.EPOLLIN | select.EPOLLHUP | select.EPOLLERR
+    _WRITABLE = select.EPOLLOUT | select.EPOLLHUP | select.EPOLLERR
+
+
+def watchFor(reactor: Any) -> Watch:
+    """
+    Choose what watches best over a reactor.
+
+    @param reactor: provides L{IReactorFDSet} and L{IReactorTime}.
+    """
+    return EpollWatch(reactor) if hasattr(select, "epoll") else ReactorWatch(reactor)
