@@ -243,6 +243,9 @@ class _Race:
     def fire(self, protocol: IProtocol) -> None:
         """connectionMade has run: hand the protocol over."""
         self.timer = None
+        if self.winner is not None:
+            # The connector holds the attempt: cut the circle, nothing waits for the collector.
+            self.winner.connector = None
         self.result.callback(protocol)
 
     # Over

@@ -109,17 +109,17 @@ def formatJSON(record: AccessRecord) -> str:
 class TwistedAccessLog:
     """Writes records into Twisted's log: a readable message that carries all the fields."""
 
-    log = Logger(namespace=NAMESPACE)
-
     def __init__(self, toLine: Callable[[AccessRecord], str] = formatText) -> None:
         """
         @param toLine: makes the message.
         """
+        # As an attribute of the class it would take the class's name for its namespace.
+        self._log = Logger(namespace=NAMESPACE)
         self._toLine = toLine
 
     def __call__(self, record: AccessRecord) -> None:
         """Write one record."""
-        self.log.info("{line}", line=self._toLine(record), **vars(record))
+        self._log.info("{line}", line=self._toLine(record), **vars(record))
 
 
 class FileAccessLog:

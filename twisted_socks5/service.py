@@ -7,6 +7,7 @@ cut.  A second call to stop cuts at once.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
@@ -34,7 +35,11 @@ if TYPE_CHECKING:
 def describeAddress(address: IAddress) -> str:
     """Name a listening address for people."""
     found = ipAddress(address)
-    return str(Address(*found)) if found else str(getattr(address, "name", address))
+    if found:
+        return str(Address(*found))
+    # A path is octets; a socket handed over by systemd may have none.
+    name = getattr(address, "name", None)
+    return os.fsdecode(name) if name else str(address)
 
 
 def isReachable(address: IAddress) -> bool:

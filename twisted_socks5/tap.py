@@ -7,6 +7,7 @@ the number of file descriptors.
 
 from __future__ import annotations
 
+import gc
 import signal
 import sys
 from collections.abc import Callable
@@ -314,6 +315,8 @@ class _Proxy(SOCKS5Service):
     def startService(self) -> None:
         """Start, or end the process with one line; SIGHUP opens the access log anew."""
         self._orEnd(super().startService)
+        # What is loaded by now stays, and sessions leave nothing to collect.
+        gc.freeze()
         # Without a handler, SIGHUP ends the process.
         signal.signal(signal.SIGHUP, self._reopen)
 

@@ -46,22 +46,38 @@ def numbered(host: str, port: int, command: int = 1) -> bytes:
     return bytes((5, command, 0, kind)) + address.packed + port.to_bytes(2, "big")
 
 
+def wide(text: str) -> bytes:
+    """Write ASCII in the full-width letters, digits and dots of East Asian typography."""
+    return "".join(chr(ord(letter) + 0xFEE0) for letter in text).encode()
+
+
 def refusal(reply: int) -> bytes:
     """Write the reply that refuses a request."""
     return bytes((5, reply, 0, 1, 0, 0, 0, 0, 0, 0))
 
 
+def reset(connection: socket.socket) -> None:
+    """Close with a reset."""
+    connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    connection.close()
+
+
 class Client(socket.socket):
     """A connection to the proxy, closed with its test."""
 
-    def __init__(self, test: Cleaning, proxy: Proxy, opening: bytes = b"") -> None:
+    def __init__(
+        self, test: Cleaning, proxy: Proxy, opening: bytes = b"", source: str = ""
+    ) -> None:
         """
         @param opening: octets to send at once.
+        @param source: the address to connect from.
         """
         super().__init__(socket.AF_INET6 if ":" in proxy.host else socket.AF_INET)
         test.addCleanup(self.close)
         self.settimeout(20)
         self.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        if source:
+            self.bind((source, 0))
         self.connect((proxy.host, proxy.port))
         if opening:
             self.sendall(opening)
@@ -102,11 +118,6 @@ class Client(socket.socket):
         """Send a FIN: nothing more will be said."""
         self.shutdown(socket.SHUT_WR)
         return self
-
-    def reset(self) -> None:
-        """Close with a reset."""
-        self.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-        self.close()
 
     def through(self, port: int, host: str = "127.0.0.1") -> Self:
         """Greet, request, and be connected."""

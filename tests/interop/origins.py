@@ -64,7 +64,7 @@ class _Answer(BaseHTTPRequestHandler):
             left -= len(piece)
         self._answer(200, got.hexdigest().encode())
 
-    def log_message(self, format: str, *args: object) -> None:
+    def log_message(self, *_: object) -> None:
         """Say nothing."""
 
     def _answer(self, status: int, body: bytes) -> None:
@@ -209,8 +209,8 @@ class ProgramTarget(ServingTarget):
         """Run the program to its end."""
         program = subprocess.Popen(
             self._command,
-            stdin=connection,
-            stdout=connection,
+            stdin=connection.fileno(),
+            stdout=connection.fileno(),
             stderr=subprocess.DEVNULL,
             env=environment(),
         )

@@ -8,12 +8,14 @@ waits for one is woken by it.
 from __future__ import annotations
 
 import json
+import os
 import re
 import signal
 import subprocess
 import threading
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -30,7 +32,11 @@ Record = dict[str, Any]
 _TROUBLE = re.compile(r"Traceback|Unhandled|internal error|Exception ignored|Warning:")
 
 _SHUT_DOWN = "Main loop terminated."
-_LISTENING = r"SOCKS5 proxy on (?:\[(?P<six>[0-9a-f:]+)\]|(?P<four>[0-9.]+)):(?P<port>[0-9]+)(?:,.*)?$"
+_LISTENING = (
+    # In words, or as a field of JSON.
+    r'(?:SOCKS5 proxy on |"address": ")'
+    r'(?:\[(?P<six>[0-9a-f:]+)\]|(?P<four>[0-9.]+)):(?P<port>[0-9]+)(?=[,"]|$)'
+)
 _RECORD = '{"time": '
 
 #: Where Debian and its likes keep libraries.
@@ -143,6 +149,7 @@ class Proxy:
             stderr=subprocess.STDOUT,
         )
         self.output = Output(self.process)
+        self._over = False
         try:
             found = self.output.waitFor(_LISTENING)
         except AssertionError:
@@ -169,9 +176,14 @@ class Proxy:
 
         return self.output.wait(look, f"{count} access lines")
 
-    def descriptors(self) -> int:
-        """Count the file descriptors that it has open."""
-        return len(list(Path(f"/proc/{self.process.pid}/fd").iterdir()))
+    def sockets(self) -> int:
+        """Count the sockets that it has open; a few pipes it keeps for later."""
+        count = 0
+        for descriptor in Path(f"/proc/{self.process.pid}/fd").iterdir():
+            # One may be closed between the two looks.
+            with suppress(FileNotFoundError):
+                count += os.readlink(descriptor).startswith("socket:")
+        return count
 
     def memory(self) -> int:
         """Say how many octets of memory it has used at the most."""
@@ -179,7 +191,7 @@ class Proxy:
         found = re.search(r"^VmHWM:\s+([0-9]+) kB$", status, re.MULTILINE)
         return int(found[1]) * 1024 if found else 0
 
-    def signal(self, number: signal.Signals) -> None:
+    def tell(self, number: signal.Signals) -> None:
         """Send it a signal."""
         self.process.send_signal(number)
 
@@ -201,8 +213,10 @@ class Proxy:
         @return: all sessions that there were.
         @raise AssertionError: it does not end, or not well.
         """
+        if self._over:
+            return self.records
         if self.process.poll() is None:
-            self.signal(signal.SIGTERM)
+            self.tell(signal.SIGTERM)
         return self.ended(signal.SIGTERM)
 
     def ended(self, number: signal.Signals) -> list[Record]:
@@ -224,6 +238,7 @@ class Proxy:
         text = self.output.text
         if status not in (0, -number) or _TROUBLE.search(text) or _SHUT_DOWN not in text:
             raise AssertionError(f"it ended with status {status} and said:\n{text}")
+        self._over = True
         return self.records
 
 

@@ -62,9 +62,7 @@ class GitTests(ProxyTestCase):
         url = f"http://git.example:{origin.port}/it.git"
         self.git(*through, "clone", "--quiet", url, copy)
         self.assertEqual((copy / "file").read_bytes(), content(1_000_000))
-        self.assertEqual(
-            {one["target"] for one in proxy.stop()}, {f"git.example:{origin.port}"}
-        )
+        self.assertEqual({one["target"] for one in proxy.stop()}, {f"git.example:{origin.port}"})
 
     def test_ssh(self) -> None:
         """Through ssh's ProxyCommand, there and back."""

@@ -76,4 +76,3 @@ class SSHTests(ProxyTestCase):
         first, second = proxy.stop()
         self.assertEqual((first["user"], first["reply"]), ("alice", 0))
         self.assertEqual(second["reason"], "wrong user name or password")
-

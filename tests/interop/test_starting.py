@@ -8,11 +8,11 @@ import os
 import re
 import resource
 import select
+import shutil
 import signal
 import socket
+import tempfile
 from pathlib import Path
-
-from twisted.trial.unittest import SynchronousTestCase
 
 from tests.interop.client import Client
 from tests.interop.origins import EchoTarget, closedPort
@@ -24,6 +24,8 @@ FOREGROUND = ("twistd", "-n", "--pidfile=", "socks5")
 
 class StartFailureTests(ProxyTestCase):
     """Whatever keeps it from starting is one clear line, a status, and no traceback."""
+
+    LOCAL = "tcp:0:interface=127.0.0.1"
 
     def fails(self, *options: str, command: tuple[str, ...] = FOREGROUND) -> str:
         """Start it in vain, and give the line that says why."""
@@ -53,9 +55,7 @@ class StartFailureTests(ProxyTestCase):
         """To be reached from elsewhere it must be said who may use it, and the line says how."""
         for where in (
             ("--port", "0", "--interface", "0.0.0.0"),
-            ("--port", "0", "--interface", "::"),
-            ("--listen", "tcp:0"),
-            ("--listen", "tcp:0:interface=127.0.0.1", "--listen", "tcp6:0"[:3] + ":0"),
+            ("--listen", self.LOCAL, "--listen", "tcp:0:interface=\\:\\:"),
         ):
             line = self.fails(*where)
             self.assertIn("can be reached from elsewhere", line)
@@ -67,29 +67,20 @@ class StartFailureTests(ProxyTestCase):
         """Options that are wrong, and what their line names."""
         for options, named in (
             (("--bogus",), "--bogus"),
-            (("extra",), "number of arguments"),
-            (("--port",), "--port"),
             (("--port", "http"), "--port takes .*'http'"),
-            (("--port", "65536"), "--port takes .*'65536'"),
-            (("--idle-timeout", "long"), "--idle-timeout takes .*'long'"),
-            (("--drain-timeout", "-1"), "--drain-timeout takes .*'-1'"),
-            (("--max-connections", "1e3"), "--max-connections takes .*'1e3'"),
-            (("--access-log-format", "xml"), "--access-log-format .*xml"),
             (("--access-log", "/nowhere/log"), "--access-log /nowhere/log: No such file"),
             (("--permit", "10.0.0.0/99"), "10.0.0.0/99"),
-            (("--deny", "a b"), "a b"),
             (("--interface", "203.0.113.9"), "203.0.113.9:.*Cannot assign"),
             (("--listen", "nothing:0"), "--listen nothing:0: .*'nothing'"),
-            (("--listen", "tcp:http"), "--listen tcp:http"),
-            (("--listen", "unix:/nowhere/socket"), "/nowhere/socket"),
+            # Where one endpoint cannot be had none is served.
+            (("--listen", self.LOCAL, "--listen", "unix:/nowhere/socket"), "/nowhere/socket"),
         ):
             self.assertRegex(self.fails(*options), named)
 
     def test_noEffect(self) -> None:
         """Options that contradict each other, also where a value is the default."""
-        listen = ("--listen", "tcp:0:interface=127.0.0.1")
-        self.assertRegex(self.fails(*listen, "--port", "1080"), "--listen .*--port")
-        self.assertRegex(self.fails(*listen, "--interface", "127.0.0.1"), "--interface")
+        line = self.fails("--listen", self.LOCAL, "--port", "1080")
+        self.assertRegex(line, "--listen .*--port")
         limits = ("--max-connections", "10", "--max-connections-per-client", "20")
         self.assertIn("cannot take effect", self.fails(*limits))
 
@@ -97,16 +88,10 @@ class StartFailureTests(ProxyTestCase):
         """Password files that nobody could log in by; what is in them is not said."""
         path = Path(self.mktemp()).absolute()
         self.assertIn("No such file", self.fails("--auth", f"file:{path}"))
-        path.mkdir()
-        self.assertIn("not a regular file", self.fails("--auth", f"file:{path}"))
-        path.rmdir()
-        path.write_text("")
-        self.assertIn("no line of the form", self.fails("--auth", f"file:{path}"))
         path.write_text("alice:$6$salt$Zm9vYmFy\n")
         line = self.fails("--auth", f"file:{path}")
         self.assertIn("line 1: a hash", line)
         self.assertNotIn("Zm9v", line)
-        self.assertIn("bogus", self.fails("--auth", "bogus:x"))
 
     def test_unreadable(self) -> None:
         """A file that is there, but not for us."""
@@ -149,47 +134,47 @@ class StartFailureTests(ProxyTestCase):
 class StartTests(ProxyTestCase):
     """Where it listens, and what it says of that."""
 
+    def says(self, proxy: Proxy, pattern: str) -> None:
+        """See what it says at the start, and that it then is at work."""
+        proxy.output.waitFor(pattern)
+        self.assertEqual(Client(self, proxy, b"\x05\x02\x00\x02").hear(1), b"\x05")
+
     def test_local(self) -> None:
         """By default this host's programs, and nobody else, may use it."""
         proxy = self.proxy()
         self.assertEqual(proxy.host, "127.0.0.1")
-        proxy.output.waitFor(rf"SOCKS5 proxy on {re.escape(str(proxy))}, .*this host")
+        self.says(proxy, rf"SOCKS5 proxy on {re.escape(str(proxy))}, .*this host")
 
     def test_users(self) -> None:
         """With a password file it says that users log in, and does not name them."""
         proxy = self.proxy("--auth", self.users("alice:s3cr3t"))
-        proxy.output.waitFor("SOCKS5 proxy on .*users who log in")
+        self.says(proxy, "SOCKS5 proxy on .*users who log in")
         self.assertNotIn("alice", proxy.output.text)
 
     def test_anonymous(self) -> None:
         """Who wants an open proxy says so, and it says so."""
-        proxy = self.proxy("--interface", "0.0.0.0", "--auth", "anonymous")
-        proxy.output.waitFor("SOCKS5 proxy on .*anybody who can reach it")
+        anybody = ("--interface", "0.0.0.0", "--auth", "anonymous")
+        proxy = self.proxy(*anybody, "--deny", "*")
+        self.says(proxy, "SOCKS5 proxy on .*anybody who can reach it")
 
     def test_several(self) -> None:
         """Several endpoints are served alike, and each is named."""
-        path = Path(self.mktemp()).absolute().relative_to(Path.cwd())
-        echo = EchoTarget(self)
-        place = Path.cwd() / path
+        # The path of a Unix socket has room for 107 octets only.
+        directory = tempfile.mkdtemp()
+        self.addCleanup(shutil.rmtree, directory)
+        place, echo = f"{directory}/socket", EchoTarget(self)
         four, six = "tcp:0:interface=127.0.0.1", "tcp:0:interface=\\:\\:1"
         proxy = self.proxy("--listen", four, "--listen", six, "--listen", f"unix:{place}")
         found = proxy.output.waitFor(r"SOCKS5 proxy on \[::1\]:([0-9]+)")
-        proxy.output.waitFor(f"SOCKS5 proxy on {re.escape(str(place))}")
+        proxy.output.waitFor(f"SOCKS5 proxy on {re.escape(place)}")
         Client(self, proxy).through(echo.port)
         proxy.host, proxy.port = "::1", int(found[1])
         Client(self, proxy).through(echo.port)
         with socket.socket(socket.AF_UNIX) as local:
             local.settimeout(10)
-            local.connect(str(place))
+            local.connect(place)
             local.sendall(b"\x05\x01\x00")
             self.assertEqual(local.recv(2), b"\x05\x00")
-
-    def test_allOrNone(self) -> None:
-        """Where one endpoint cannot be had none is served."""
-        command = (*FOREGROUND, "--listen", "tcp:0:interface=127.0.0.1")
-        with self.assertRaises(AssertionError) as caught:
-            Proxy(self.mktemp(), "--listen", "unix:/nowhere/at/all", command=command).kill()
-        self.assertIn("/nowhere/at/all", str(caught.exception))
 
     def test_twist(self) -> None:
         """C{twist socks5} is the same."""
@@ -228,55 +213,3 @@ class StartTests(ProxyTestCase):
         log = (place / "log").read_text()
         self.assertIn("client closed during the negotiation", log)
         self.assertNotIn("Traceback", log)
-
-
-class HelpTests(SynchronousTestCase):
-    """What it tells of itself."""
-
-    OPTIONS = (
-        *("port", "interface", "listen", "auth", "help-auth", "permit", "deny"),
-        *("negotiation-timeout", "lookup-timeout", "dial-timeout", "idle-timeout"),
-        *("half-closed-timeout", "drain-timeout", "max-connections"),
-        *("max-connections-per-client", "access-log", "access-log-format", "version"),
-    )
-
-    def test_help(self) -> None:
-        """Every option, what it means when it is not given, and examples."""
-        said = run(ours("twistd"), "socks5", "--help")
-        self.assertEqual((said.returncode, said.stderr), (0, ""))
-        for option in self.OPTIONS:
-            self.assertRegex(said.stdout, rf"(?m)^ +(-\w, )?--{option}[ =]")
-        self.assertIn("[default: 1080]", said.stdout)
-        self.assertIn("[default: 127.0.0.1]", said.stdout)
-        self.assertIn("Examples:", said.stdout)
-        self.assertGreaterEqual(said.stdout.count("twistd -n socks5 "), 5)
-        self.assertEqual([line for line in said.stdout.splitlines() if len(line) > 100], [])
-
-    def test_examples(self) -> None:
-        """No option of the examples is unknown."""
-        text = run(ours("twistd"), "socks5", "--help").stdout.partition("Examples:")[2]
-        self.assertLessEqual(set(re.findall(r"--([a-z-]+)", text)), set(self.OPTIONS))
-
-    def test_helpAuth(self) -> None:
-        """The ways to say who may use it."""
-        said = run(ours("twistd"), "socks5", "--help-auth")
-        self.assertEqual(said.returncode, 0)
-        for kind in ("anonymous", "file", "memory"):
-            self.assertRegex(said.stdout, rf"(?m)^ +{kind} ")
-
-    def test_version(self) -> None:
-        """Its own version and not twistd's."""
-        said = run(ours("twistd"), "socks5", "--version")
-        self.assertRegex(said.stdout, r"^twisted-socks5 [0-9]+\.[0-9]+")
-
-    def test_zsh(self) -> None:
-        """What zsh is given to complete by is good zsh and has every option."""
-        said = run(ours("twistd"), "socks5", "-", "--_shell-completion", "zsh:3")
-        self.assertEqual((said.returncode, said.stderr), (0, ""))
-        script = Path(self.mktemp())
-        script.write_text(said.stdout)
-        checked = run(find("zsh", "zsh"), "-n", script)
-        self.assertEqual((checked.returncode, checked.stderr), (0, ""))
-        for option in self.OPTIONS:
-            self.assertRegex(said.stdout, rf"--{option}[=\[]")
-        self.assertIn("(text json)", said.stdout)

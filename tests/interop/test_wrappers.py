@@ -46,7 +46,9 @@ class WrapperTests(ProxyTestCase):
         program = find("proxychains4", "proxychains4")
         self.fetch(origin, program, "-q", "-f", configured)
         (record,) = proxy.stop()
-        self.assertEqual((record["user"], record["dialled"]), ("alice", f"127.0.0.1:{origin.port}"))
+        self.assertEqual(
+            (record["user"], record["dialled"]), ("alice", f"127.0.0.1:{origin.port}")
+        )
 
     def test_chain(self) -> None:
         """Two proxies one behind the other: the first one's target is the second."""

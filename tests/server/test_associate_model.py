@@ -126,10 +126,9 @@ class ModelTests(AssociationCase):
         for host, port, payload in sources:
             box = self.mailbox(host, port)
             box.send(payload, boxes[6 if ":" in host else 4].last)
-        self.reactor.advance(0)
-        self.assertEqual(
-            self.heard(), [(payload, (host, port)) for host, port, payload in sources]
-        )
+            self.reactor.advance(0)
+        expected = [(payload, (host, port)) for host, port, payload in sources]
+        self.assertEqual(self.heard(), expected)
         self.end()
 
     @given(st.lists(st.binary(max_size=40), max_size=20))

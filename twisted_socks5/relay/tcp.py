@@ -214,8 +214,9 @@ class Leg:
         if not self.ended:
             other.transport.registerProducer(self, True)
         if early:
-            other.transport.writeSequence(early)
+            # In this order: a transport that can't send all of it pauses us again.
             self.resumeProducing()
+            other.transport.writeSequence(early)
 
     def finishWriting(self) -> None:
         """Nothing more will come for this side: flush, then FIN."""

@@ -123,12 +123,19 @@ class DatagramLeg(DatagramProtocol):
                 self._port = reactor.listenUDP(port, self, interface, MAX_DATAGRAM)
             except CannotListenError as error:
                 refusal = error
+                # Twisted does not close a socket that it could not bind.  Who lets go of the
+                # stack lets go of it, too.
+                error.with_traceback(None)
+                error.socketError.with_traceback(None)
                 if getattr(error.socketError, "errno", 0) not in _TRY_ANOTHER:
                     break
             else:
                 host = self._port.getHost()
                 return host.host, host.port  # type: ignore[attr-defined]  # of a UDP port
-        raise refusal
+        try:
+            raise refusal
+        finally:
+            del refusal
 
     def send(self, datagram: bytes, address: Endpoint) -> str:
         """

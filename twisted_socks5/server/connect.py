@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from twisted.internet.protocol import Factory
 
 from twisted_socks5.addresses import ipAddress
-from twisted_socks5.errors import RequestError
+from twisted_socks5.errors import DialError, RequestError
 from twisted_socks5.relay import Leg
 from twisted_socks5.relay.tcp import tune
 from twisted_socks5.server.destinations import normalised, permittedAddresses, resolved
@@ -80,6 +80,8 @@ class Connect:
     def _connected(self, leg: IProtocol) -> None:
         if not isinstance(leg, Leg):
             raise TypeError(f"the dialer returned {leg!r}, not what the factory built")
+        if leg.lost is not None:
+            raise DialError(Reply.CONNECTION_REFUSED, "the target reset the connection at once")
         transport = leg.transport
         tune(transport)
         peer = ipAddress(transport.getPeer())

@@ -142,6 +142,12 @@ class SOCKS5ServerFactory(ServerFactory):
             settings.negotiation_timeout or None,
             SOCKS5ServerProtocol.negotiationExpired,
         )
+        # Those over the limit: they take no place, so dropping one of them makes no room.
+        self._telling: DeadlineQueue[SOCKS5ServerProtocol] = DeadlineQueue(
+            self.clock,
+            settings.negotiation_timeout or None,
+            SOCKS5ServerProtocol.negotiationExpired,
+        )
         self.associations: DeadlineQueue[Associate] = DeadlineQueue(
             self.clock, settings.association_timeout / LOOKS, Associate.look
         )
@@ -183,17 +189,42 @@ class SOCKS5ServerFactory(ServerFactory):
     def sessionBegins(self, session: SOCKS5ServerProtocol) -> None:
         """A session is connected."""
         self.sessions.add(session)
-        self.negotiating.add(session)
+        (self.negotiating if session.counted else self._telling).add(session)
+
+    def sessionLeaves(self, session: SOCKS5ServerProtocol) -> None:
+        """A session turns out to be another client's: give back the place of the one it was."""
+        self.sessionRequests(session)
+        self._release(session)
+
+    def sessionReturns(self, session: SOCKS5ServerProtocol) -> str:
+        """
+        Count a session for the client whose it really is.
+
+        @return: why its request will be refused, or nothing.
+        """
+        overload = self._admit(session.client)
+        session.counted = not overload
+        if overload:
+            if len(self._overloaded) >= TOLD:
+                session.abort(overload)
+            self._overloaded.add(session)
+        (self.negotiating if session.counted else self._telling).add(session)
+        return overload
+
+    def sessionRequests(self, session: SOCKS5ServerProtocol) -> None:
+        """A session has said what it wants."""
+        self.negotiating.discard(session)
+        self._telling.discard(session)
 
     def sessionRefused(self, session: SOCKS5ServerProtocol) -> None:
         """A session's refusal is on its way: it may hear it, but not stay."""
-        self.negotiating.discard(session)
+        self.sessionRequests(session)
         self._lingering.add(session)
 
     def sessionEnds(self, session: SOCKS5ServerProtocol) -> None:
         """A session's connection is gone."""
         self.sessions.discard(session)
-        self.negotiating.discard(session)
+        self.sessionRequests(session)
         self._lingering.discard(session)
         self._release(session)
         try:
@@ -218,9 +249,10 @@ class SOCKS5ServerFactory(ServerFactory):
 
     def abortNegotiations(self, reason: str) -> None:
         """End those sessions at once that have not made a request yet."""
-        while (session := self.negotiating.oldest()) is not None:
-            self.negotiating.discard(session)
-            session.abort(reason)
+        for queue in (self.negotiating, self._telling):
+            while (session := queue.oldest()) is not None:
+                queue.discard(session)
+                session.abort(reason)
 
     def abortSessions(self, reason: str) -> None:
         """End all sessions at once, with a reset."""
@@ -235,13 +267,17 @@ class SOCKS5ServerFactory(ServerFactory):
         oldest of them, so that a crowd of silent connections shuts nobody out.
         """
         refusal = self.limits.admit(client)
-        if refusal is not None and self.limits.full:
-            silent = self.negotiating.oldest()
-            if silent is not None:
+        silent = self.negotiating.oldest()
+        if refusal is not None and silent is not None and self.limits.full:
+            self.limits.release(silent.client)
+            refusal = self.limits.admit(client)
+            if refusal is None:
+                silent.counted = False
                 self.negotiating.discard(silent)
-                self._release(silent)
                 silent.abort("dropped to make room: it had not made a request yet")
-                refusal = self.limits.admit(client)
+            else:
+                # This client has too many, whoever else goes.
+                self.limits.admit(silent.client)
         return refusal or ""
 
     def _release(self, session: SOCKS5ServerProtocol) -> None:

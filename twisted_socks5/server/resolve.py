@@ -14,19 +14,20 @@ from twisted.internet.defer import succeed
 from twisted_socks5.errors import Forbidden, RequestError, ResolutionError
 from twisted_socks5.server.destinations import normalised, permittedAddresses, resolved
 from twisted_socks5.wire import Address
+from twisted_socks5.wire.constants import MAX_NAME, SOCKS4_VERSION
 
 if TYPE_CHECKING:
     from twisted.internet.defer import Deferred
 
     from twisted_socks5.interfaces import IPAddress
     from twisted_socks5.server.session import SOCKS5ServerProtocol
-    from twisted_socks5.wire import Request
+    from twisted_socks5.wire import Request, Request4
 
 
 class Resolve:
     """One RESOLVE: an L{Undertaking<twisted_socks5.server.session.Undertaking>}."""
 
-    def __init__(self, session: SOCKS5ServerProtocol, request: Request) -> None:
+    def __init__(self, session: SOCKS5ServerProtocol, request: Request | Request4) -> None:
         """
         @param session: whose request it is.
         @param request: the request.
@@ -62,6 +63,10 @@ class Resolve:
         return found.addCallback(self._found)
 
     def _found(self, addresses: list[IPAddress]) -> None:
+        if self._request.version == SOCKS4_VERSION:
+            addresses = [address for address in addresses if address.version == 4]
+            if not addresses:
+                raise ResolutionError("no IPv4 address, and SOCKS4 knows no other")
         self._session.answer(Address(addresses[0], 0))
 
 
@@ -78,4 +83,8 @@ class ResolvePTR(Resolve):
         return session.server.reverse.lookup(host).addCallback(self._named)
 
     def _named(self, name: str) -> None:
-        self._session.answer(Address(name.encode("ascii", "replace"), 0))
+        octets = name.encode("ascii", "replace")
+        if not 0 < len(octets) <= MAX_NAME:
+            # Whoever owns an address owns what it is called.
+            raise ResolutionError(f"a name of {len(octets)} octets, which no reply can carry")
+        self._session.answer(Address(octets, 0))

@@ -26,6 +26,8 @@ from twisted.internet.error import ConnectionDone
 from twisted.internet.interfaces import IHalfCloseableProtocol
 from twisted.internet.protocol import Protocol as TwistedProtocol
 from twisted.logger import Logger
+from twisted.protocols.policies import ProtocolWrapper
+from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from twisted_socks5.addresses import ipAddress
@@ -40,6 +42,7 @@ from twisted_socks5.wire import (
     Address,
     Command,
     Greeting,
+    LocalProtocolError,
     Method,
     ProtocolError,
     Reply,
@@ -53,7 +56,6 @@ from twisted_socks5.wire.constants import SOCKS4_VERSION
 
 if TYPE_CHECKING:
     from twisted.internet.interfaces import IAddress
-    from twisted.python.failure import Failure
 
     from twisted_socks5.interfaces import IPAddress, IRules, ISOCKS5Avatar
     from twisted_socks5.relay.tcp import StreamTransport
@@ -63,6 +65,9 @@ if TYPE_CHECKING:
 #: Octets that a client may send ahead while it is our turn; at that many, its transport pauses.
 #: One read more may come, so a session holds less than twice as much.
 KEPT = 65536
+
+#: SOCKS4 has two commands, and Tor gave SOCKS4a one more; a reply has no room for a name.
+_COMMANDS4 = frozenset((Command.CONNECT, Command.BIND, Command.RESOLVE))
 
 
 class Undertaking(Protocol):
@@ -125,6 +130,7 @@ class SOCKS5ServerProtocol(TwistedProtocol):
         #: A request that came together with its credentials, as SOCKS4's do.
         self._awaiting: Request4 | None = None
         self._clientEnded = False
+        self._told = False
         self._paused = False
         self._kept = 0
         self._over = False
@@ -134,6 +140,8 @@ class SOCKS5ServerProtocol(TwistedProtocol):
     def connectionMade(self) -> None:
         """Begin: the client has the first word."""
         tune(self.transport)
+        if isinstance(self.transport, ProtocolWrapper):
+            self._receiver = self._identify
         self.server.sessionBegins(self)
 
     def dataReceived(self, data: bytes) -> None:
@@ -152,6 +160,7 @@ class SOCKS5ServerProtocol(TwistedProtocol):
 
     def writeConnectionLost(self) -> None:
         """All that we had to say, our FIN included, is sent."""
+        self._told = True
         if self._relay is not None:
             self._relay.client.writeConnectionLost()
         elif self._clientEnded:
@@ -189,6 +198,8 @@ class SOCKS5ServerProtocol(TwistedProtocol):
         self._relay = relay = TCPRelay(client, target, self._relayFinished)
         if early:
             client.dataReceived(early)
+        # Before it starts: to read on behind the client's FIN would be to hear it twice.
+        client.ended = self._clientEnded
         self._receiver = client.dataReceived
         if getattr(self.transport, "protocol", None) is self:
             # Nothing is between us and the socket: the leg can hear it itself.
@@ -196,8 +207,6 @@ class SOCKS5ServerProtocol(TwistedProtocol):
         self._resume()
         self.server.idle.watch(relay)
         relay.start()
-        if self._clientEnded:
-            client.readConnectionLost()
 
     def promise(self, bound: Address) -> None:
         """Send the first of BIND's two replies; L{relay} or L{refuse} sends the second."""
@@ -223,8 +232,9 @@ class SOCKS5ServerProtocol(TwistedProtocol):
 
     def refuse(self, reply: Reply, reason: str) -> None:
         """Answer that the request has failed; then close, after the client has heard it."""
+        octets = self._negotiation.reply(reply, UNSPECIFIED)
         self.record.reply = reply
-        self._refuse(self._negotiation.reply(reply, UNSPECIFIED), reason)
+        self._refuse(octets, reason)
 
     def fail(self, failure: Failure) -> None:
         """Refuse a request for what went wrong with it."""
@@ -233,7 +243,11 @@ class SOCKS5ServerProtocol(TwistedProtocol):
             self.refuse(error.reply, error.reason)
         elif not failure.check(CancelledError):
             self.log.failure("A request could not be carried out", failure)
-            self.refuse(Reply.GENERAL_FAILURE, "internal error, see the log")
+            reason = "internal error, see the log"
+            try:
+                self.refuse(Reply.GENERAL_FAILURE, reason)
+            except LocalProtocolError:  # It is not, or no longer, the time for a reply.
+                self.abort(reason)
 
     # What the factory asks.
 
@@ -251,10 +265,31 @@ class SOCKS5ServerProtocol(TwistedProtocol):
         self._refuse(b"", f"no complete {self._stage()} within {seconds:g} s")
 
     def lingerExpired(self) -> None:
-        """The client has had its time to hear the refusal."""
-        self.transport.abortConnection()
+        """The client has had its time to hear the refusal; it is cut if it hasn't read it."""
+        if self._told:
+            self.transport.loseConnection()
+        else:
+            self.transport.abortConnection()
 
     # The receivers.
+
+    def _identify(self, data: bytes) -> None:
+        """
+        The first octets: what is between us and the socket may know by now whose they are.
+
+        Behind the PROXY protocol it is another one than who connected, and the one whom rules,
+        limits and the log are about.
+        """
+        self._receiver = self._negotiate
+        peer = self.transport.getPeer()
+        if peer != self.peer:
+            self.server.sessionLeaves(self)
+            self.peer = peer
+            found = ipAddress(peer)
+            self.client = found[0] if found else None
+            self.record.client = _text(peer)
+            self._overload = self.server.sessionReturns(self)
+        self._negotiate(data)
 
     def _negotiate(self, data: bytes) -> None:
         self._kept = len(data)
@@ -272,7 +307,11 @@ class SOCKS5ServerProtocol(TwistedProtocol):
         Not to read at all would be simpler, but then a client that has gone away in the
         meantime would go unnoticed.
         """
-        self._negotiation.receive(data)
+        try:
+            self._negotiation.receive(data)
+        except ProtocolError as error:
+            self._broken(error)
+            return
         self._kept += len(data)
         if self._kept >= KEPT and not self._paused:
             self._paused = True
@@ -331,13 +370,13 @@ class SOCKS5ServerProtocol(TwistedProtocol):
             self._login(OctetCredentials(request.user_id, b""))
 
     def _requested(self, request: Request | Request4) -> None:
-        self.server.negotiating.discard(self)
+        self.server.sessionRequests(self)
         self.record.target = str(request.destination)
         if self._overload:
             self.refuse(Reply.GENERAL_FAILURE, self._overload)
             return
         command = self.server.commands.get(request.command)
-        if request.version == SOCKS4_VERSION and request.command > Command.BIND:
+        if request.version == SOCKS4_VERSION and request.command not in _COMMANDS4:
             command = None
         if command is None:
             self.record.command = str(request.command)
@@ -345,8 +384,13 @@ class SOCKS5ServerProtocol(TwistedProtocol):
             return
         self.record.command = Command(request.command).name
         self._receiver = self._keep
-        self._undertaking = undertaking = command(self, request)
-        undertaking.start()
+        try:
+            self._undertaking = undertaking = command(self, request)
+            undertaking.start()
+        except Exception:
+            # An application's rules, perhaps; the client shall hear that it has failed.
+            self.fail(Failure())
+            return
         if self._clientEnded and self._undertaking is undertaking:
             undertaking.clientEnded()
 
@@ -362,7 +406,7 @@ class SOCKS5ServerProtocol(TwistedProtocol):
     def _login(self, credentials: Anonymous | OctetCredentials) -> None:
         self._receiver = self._keep
         self._pending = pending = self.server.authenticator.login(credentials, self.peer)
-        pending.addCallbacks(self._loggedIn, self._notLoggedIn)
+        pending.addCallbacks(self._loggedIn, self._notLoggedIn).addErrback(self.fail)
 
     def _loggedIn(self, login: tuple[ISOCKS5Avatar, Callable[[], object]]) -> None:
         self._pending = None
@@ -396,10 +440,11 @@ class SOCKS5ServerProtocol(TwistedProtocol):
             self._refuse(b"", reason)
 
     def _goOn(self) -> None:
-        """It is the client's turn again."""
+        """It is the client's turn again; what was kept may be all that it has to say."""
         self._receiver = self._negotiate
-        self._resume()
         self._advance()
+        if self._receiver == self._negotiate:
+            self._resume()
 
     def _resume(self) -> None:
         if self._paused:
@@ -415,8 +460,8 @@ class SOCKS5ServerProtocol(TwistedProtocol):
         self.server.sessionRefused(self)
         if octets:
             self.transport.write(octets)
+        self._resume()
         if knowsHalfClose(self.transport):
-            self._resume()
             self.transport.loseWriteConnection()
         else:
             self.transport.loseConnection()
@@ -437,12 +482,17 @@ class SOCKS5ServerProtocol(TwistedProtocol):
             return
         self._over = True
         self._because(reason)
-        self._callOff()
-        logout, self._logout = self._logout, None
-        if logout is not None:
-            logout()
-        self.record.seconds = self.server.clock.seconds() + self.server.epoch - self.record.started
-        self.server.sessionEnds(self)
+        # A bound method of one's own is a circle; nothing waits for the garbage collector.
+        self._receiver = _ignore
+        try:
+            self._callOff()
+            logout, self._logout = self._logout, None
+            if logout is not None:
+                logout()
+        finally:
+            now = self.server.clock.seconds()
+            self.record.seconds = now + self.server.epoch - self.record.started
+            self.server.sessionEnds(self)
 
     def _callOff(self) -> None:
         pending, self._pending = self._pending, None
@@ -468,3 +518,7 @@ def _text(address: IAddress) -> str:
         return f"{address.host}:{address.port}"
     found = ipAddress(address)
     return str(Address(*found)) if found else "unix"
+
+
+def _ignore(_: bytes) -> None:
+    """Receive octets for a session that has ended."""

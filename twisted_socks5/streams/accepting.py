@@ -6,13 +6,27 @@ from __future__ import annotations
 
 import os
 import socket
-from typing import TYPE_CHECKING
+from errno import (
+    EAGAIN,
+    ECONNABORTED,
+    EHOSTUNREACH,
+    EINTR,
+    ENETDOWN,
+    ENETUNREACH,
+    EPERM,
+    EPROTO,
+    EWOULDBLOCK,
+)
+from typing import TYPE_CHECKING, Any
 
 from twisted.logger import Logger
 
 from twisted_socks5.streams.stream import Stream, describe
+from twisted_socks5.streams.watch import broken
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from twisted.internet.interfaces import IDelayedCall, IProtocolFactory
     from twisted.internet.tcp import Port
     from twisted.python.failure import Failure
@@ -21,6 +35,19 @@ if TYPE_CHECKING:
 
 #: Connections accepted in a turn, before others get theirs.
 BATCH = 64
+
+#: What accept(2) says of nobody waiting, or of a connection that ended or failed while it waited.
+_NOT_OURS = {
+    EAGAIN,
+    ECONNABORTED,
+    EHOSTUNREACH,
+    EINTR,
+    ENETDOWN,
+    ENETUNREACH,
+    EPERM,
+    EPROTO,
+    EWOULDBLOCK,
+}
 
 #: Seconds without accepting when the process can't have another descriptor.
 EXHAUSTED = 0.25
@@ -60,25 +87,16 @@ class StreamPort:
 
     def doRead(self) -> None:
         """Accept whoever waits."""
-        accept = self._socket.accept
         for _ in range(BATCH):
+            if self._fd < 0:
+                return  # One of those accepted has stopped us.
             try:
-                connected, name = accept()
-            except (BlockingIOError, InterruptedError, ConnectionAbortedError):
-                return
+                connected, name = self._socket.accept()
             except OSError as error:
-                self._exhausted(error)
+                if error.errno not in _NOT_OURS:
+                    self._exhausted(error)
                 return
-            protocol = self._factory.buildProtocol(describe(name))
-            if protocol is None:
-                connected.close()
-                continue
-            connected.setblocking(False)
-            stream = Stream(self._watch, connected, protocol)
-            self._watch.addReader(stream)
-            protocol.makeConnection(stream)
-            # Whoever waited to be accepted has often said the first word meanwhile.
-            stream.readAhead()
+            self._accepted(connected, name)
 
     def connectionLost(self, reason: Failure) -> None:
         """The reactor can't watch it any more."""
@@ -94,6 +112,26 @@ class StreamPort:
         if self._retry is not None:
             self._retry.cancel()
             self._retry = None
+
+    def _accepted(self, connected: socket.socket, name: Sequence[Any]) -> None:
+        """Begin a connection; what goes wrong with one is no reason not to accept others."""
+        stream: Stream | None = None
+        try:
+            protocol = self._factory.buildProtocol(describe(name))
+            if protocol is not None:
+                connected.setblocking(False)
+                stream = Stream(self._watch, connected, protocol)
+                self._watch.addReader(stream)
+                protocol.makeConnection(stream)
+                # Whoever waited to be accepted has often said the first word meanwhile.
+                stream.readAhead()
+        except Exception:
+            if stream is not None:
+                broken(stream)
+            else:
+                self._log.failure("A connection got no protocol")
+        if stream is None:
+            connected.close()
 
     def _exhausted(self, error: OSError) -> None:
         """

@@ -25,7 +25,12 @@ from twisted_socks5.streams.accepting import StreamPort
 from twisted_socks5.streams.stream import Stream, describe
 
 if TYPE_CHECKING:
-    from twisted.internet.interfaces import IAddress, IDelayedCall, IProtocolFactory
+    from twisted.internet.interfaces import (
+        IAddress,
+        IDelayedCall,
+        IProtocol,
+        IProtocolFactory,
+    )
     from twisted.internet.protocol import ClientFactory
     from twisted.internet.tcp import Port
 
@@ -64,16 +69,20 @@ class _Connecting:
             failure = ConnectBindError(trouble.errno, trouble.strerror)
             self._expiry = self._watch.callLater(0, self._fail, failure)
             return
-        result = opened.connect_ex(self.destination)
-        if result == EINPROGRESS:
-            # A target on this host has answered by now; one question saves a turn.
+        try:
             result = opened.connect_ex(self.destination)
+            if result == EINPROGRESS:
+                # A target on this host has answered by now; one question saves a turn.
+                result = opened.connect_ex(self.destination)
+        except OSError as trouble:  # A zone id that means nothing here.
+            self._expiry = self._watch.callLater(0, self._fail, getConnectError(trouble))
+            return
         if result in (EINPROGRESS, EALREADY):
             self._watch.addWriter(self)
             if timeout is not None:
                 self._expiry = self._watch.callLater(timeout, self._fail, error.TimeoutError())
         elif result in (0, EISCONN):
-            self._connected()
+            self._connected(opened)
         else:
             self._expiry = self._watch.callLater(0, self._failWith, result)
 
@@ -91,17 +100,26 @@ class _Connecting:
         """Never called: nothing is read before there is a connection."""
 
     def doWrite(self) -> None:
-        """Connected, or not."""
-        result = self._socket.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)  # type: ignore[union-attr]
-        if result:
+        """Connected, or not, or not yet."""
+        opened = self._socket
+        if opened is None:
+            return
+        # No error is no connection: what was ready may have been another one with our number.
+        result = opened.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
+        result = result or opened.connect_ex(self.destination)
+        if result in (0, EISCONN):
+            self._connected(opened)
+        elif result not in (EINPROGRESS, EALREADY):
             self._failWith(result)
-        else:
-            self._connected()
 
     def connectionLost(self, reason: Failure) -> None:
-        """Not connected: the reactor has seen an error before it has seen us writable."""
+        """Not connected: the reactor has seen an error, or watches nobody any more."""
         if self._socket is not None:
-            self.doWrite()
+            number = self._socket.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
+            if number:
+                self._failWith(number)
+            else:
+                self._fail(error.ConnectError(string="given up"))
 
     # What the one who connects asks.
 
@@ -111,13 +129,13 @@ class _Connecting:
 
     def stopConnecting(self) -> None:
         """Give up."""
-        if self._socket is None:
+        if not self._pending:
             raise NotConnectingError("no connection is being made")
         self._fail(UserError())
 
     def disconnect(self) -> None:
         """Give up, or close the connection."""
-        if self._socket is not None:
+        if self._pending:
             self.stopConnecting()
         elif self._stream is not None:
             self._stream.loseConnection()
@@ -128,15 +146,25 @@ class _Connecting:
 
     # What comes of it.
 
-    def _connected(self) -> None:
-        connected, self._socket = self._socket, None
+    @property
+    def _pending(self) -> bool:
+        # Without a socket there may still be a failure that the factory was not told of yet.
+        return self._socket is not None or self._expiry is not None
+
+    def _connected(self, connected: socket.socket) -> None:
+        self._socket = None
         self._forget()
-        protocol = self._factory.buildProtocol(describe(self.destination))
+        protocol: IProtocol | None = None
+        try:
+            protocol = self._factory.buildProtocol(describe(self.destination))
+        finally:
+            if protocol is None:
+                self._watch.forget(self)
+                connected.close()
+                self._fd = -1
         if protocol is None:
-            self._watch.forget(self)
-            connected.close()  # type: ignore[union-attr]
             return
-        stream = self._stream = Stream(self._watch, connected, protocol)  # type: ignore[arg-type]
+        stream = self._stream = Stream(self._watch, connected, protocol)
         # The stream takes the descriptor over before we let go: it stays registered.
         self._watch.addReader(stream)
         self._watch.removeWriter(self)
@@ -164,7 +192,8 @@ class _Connecting:
 class StreamTCP:
     """
     Connects with L{Stream}s: the half of L{IReactorTCP<twisted.internet.interfaces.IReactorTCP>}
-    that a dialer needs.
+    that a dialer needs.  Unlike there, a factory is not told of the end of a connection, nor
+    stopped by it.
     """
 
     def __init__(self, watch: Watch) -> None:

@@ -26,9 +26,11 @@ from twisted.internet.interfaces import (
     ITCPTransport,
 )
 from twisted.internet.main import CONNECTION_DONE, CONNECTION_LOST
-from twisted.logger import Logger
+from twisted.internet.protocol import Protocol as TwistedProtocol
 from twisted.python.failure import Failure
 from zope.interface import implementer
+
+from twisted_socks5.streams.watch import broken
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -68,7 +70,8 @@ _RESET_ON_CLOSE = struct.pack("ii", 1, 0)
 
 _DONE = Failure(CONNECTION_DONE)
 
-_log = Logger()
+#: The protocol of a stream that is closed.
+_NOBODY: Any = TwistedProtocol()
 
 
 def describe(name: Sequence[Any]) -> IPv4Address | IPv6Address:
@@ -165,18 +168,17 @@ class Stream:
 
     def readAhead(self) -> None:
         """Read, before the reactor has said that there is anything, as if it had."""
+        if self._fd < 0 or self.disconnecting or self._aborting:
+            return
         try:
             lost = self.doRead()
+            if lost is CONNECTION_DONE:
+                self._watch.removeReader(self)
+                self.readConnectionLost(_DONE)
+            elif lost is not None:
+                self.connectionLost(Failure(lost))
         except Exception:
-            failure = Failure()
-            _log.failure("Unhandled error in a protocol", failure)
-            self.connectionLost(failure)
-            return
-        if lost is CONNECTION_DONE:
-            self._watch.removeReader(self)
-            self.readConnectionLost(_DONE)
-        elif lost is not None:
-            self.connectionLost(Failure(lost))
+            broken(self)
 
     def doWrite(self) -> Any:
         """Send what waits; then do what waited for that."""
@@ -234,10 +236,13 @@ class Stream:
         producer, self._producer = self._producer, None
         if producer is not None:
             producer.stopProducing()
-        if self._aborting:
-            connected.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET_ON_CLOSE)
-        connected.close()
-        self.protocol.connectionLost(reason)
+        with suppress(OSError):  # Some systems say so of a socket that was reset.
+            if self._aborting:
+                connected.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET_ON_CLOSE)
+            connected.close()
+        # They know each other: without this, both would wait for the garbage collector.
+        protocol, self.protocol = self.protocol, _NOBODY
+        protocol.connectionLost(reason)
 
     # What the protocol asks.
 
@@ -257,6 +262,8 @@ class Stream:
                 # connection must not be lost while its protocol is in the middle of something.
                 sent = 0
             if sent == len(data):
+                if self._producer is not None and not self._streaming:
+                    self._watch.addWriter(self)  # There is room: it waits to be asked for more.
                 return
             self._waiting = bytearray(memoryview(data)[sent:])
             self._watch.addWriter(self)
@@ -271,7 +278,7 @@ class Stream:
         data = b"".join(iovec)
         if data:
             self.write(data)
-        elif self._waiting is None and self._fd >= 0:
+        elif self._waiting is None and self._fd >= 0 and not self._aborting:
             self._waiting = bytearray()
             self._watch.addWriter(self)
 
@@ -313,7 +320,9 @@ class Stream:
     @property
     def flushed(self) -> bool:
         """Whether all that was written has been sent, and more can be."""
-        return self._fd >= 0 and self._waiting is None and self._inlet is None
+        return (
+            self._fd >= 0 and self._waiting is None and self._inlet is None and not self._aborting
+        )
 
     def divert(self, outlet: Outlet) -> None:
         """From now on, let C{outlet} read what comes; it may still call L{receive}."""
@@ -323,7 +332,9 @@ class Stream:
         """When something can be sent again, send what C{inlet} holds, before all else."""
         if self._fd >= 0:
             self._inlet = inlet
-            self._watch.addWriter(self)
+            # What is aborting is not watched any more, and only waits to be closed.
+            if not self._aborting:
+                self._watch.addWriter(self)
 
     # As a producer, and as a consumer.
 
@@ -357,6 +368,8 @@ class Stream:
         """Tell nobody any more."""
         self._producer = None
         self._streaming = self._paused = False
+        if (self.disconnecting or self._shutting) and self.flushed and not self._shut:
+            self._watch.addWriter(self)  # The end has waited for the producer.
 
     # What a relay wants to know.
 

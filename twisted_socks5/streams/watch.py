@@ -94,6 +94,21 @@ _DONE = Failure(CONNECTION_DONE)
 _log = Logger()
 
 
+def broken(stream: Ready) -> None:
+    """
+    End a stream whose protocol has raised what is being handled, and log it.
+
+    Nothing is raised here, whatever the protocol makes of its end: all other streams depend on
+    whoever calls this.
+    """
+    failure = Failure()
+    _log.failure("Unhandled error in a protocol", failure)
+    try:
+        stream.connectionLost(failure)
+    except Exception:
+        _log.failure("Unhandled error in a protocol that has failed before")
+
+
 class EpollWatch:
     """An epoll set of our own; to the reactor, one descriptor."""
 
@@ -193,14 +208,15 @@ class EpollWatch:
                 if lost is not None:
                     stream.connectionLost(_DONE if lost is CONNECTION_DONE else Failure(lost))
             except Exception:
-                failure = Failure()
-                _log.failure("Unhandled error in a stream's protocol", failure)
-                stream.connectionLost(failure)
+                broken(stream)
 
     def connectionLost(self, reason: Failure) -> None:
         """The reactor can't watch the set any more: nobody would hear of any stream."""
         for stream in list(self._watched.values()):
-            stream.connectionLost(reason)
+            try:
+                stream.connectionLost(reason)
+            except Exception:
+                broken(stream)
 
     def _open(self) -> None:
         self._epoll = select.epoll()
