@@ -30,6 +30,37 @@ class Filtering(Enum):
     ADDRESS_DEPENDENT = "address-dependent"
 
 
+class BindPeers(Enum):
+    """
+    Who may connect to a BIND's port, by the peer that its request expects.
+
+    A server with several addresses may open FTP's data connection from another one than the
+    client knows it by.  Whoever is let in is judged by the rules, too.
+
+    @cvar EXACT: only the address asked for, or one of the name's.
+    @cvar NETWORK: the network around it, too: a /24 of IPv4, a /64 of IPv6.
+    @cvar ANYONE: anybody.
+    """
+
+    EXACT = "exact"
+    NETWORK = "network"
+    ANYONE = "anyone"
+
+
+class PortChoice(Enum):
+    """
+    Who chooses the port that BIND listens on.
+
+    @cvar PROXY: the proxy; DST.PORT says nothing.
+    @cvar CLIENT: the client, where its DST.PORT is not 0, from 1024 on: that port or none.
+        Dante's library asks so for the port that its program has bound; other clients name the
+        port of the target instead and are refused if that is taken, or below 1024.
+    """
+
+    PROXY = "proxy"
+    CLIENT = "client"
+
+
 _NEVER_FOR_EVER = {
     "association_timeout",
     "bind_timeout",
@@ -60,6 +91,8 @@ class Settings:
     @ivar max_connections: sessions at a time.
     @ivar max_connections_per_client: sessions at a time of one address (an IPv6 client's /64).
     @ivar bind_timeout: how long a BIND may wait for its peer.
+    @ivar bind_peers: who may connect to a BIND's port.
+    @ivar bind_port_choice: who chooses that port.
     @ivar association_timeout: how long no datagram may pass an association; RFC 4787 asks for
         at least 2 min of a NAT and recommends 5.
     @ivar advertised: the addresses, at most one of each family, that replies to BIND and UDP
@@ -82,6 +115,8 @@ class Settings:
     max_connections: int = 16384
     max_connections_per_client: int = 4096
     bind_timeout: float = 300.0
+    bind_peers: BindPeers = BindPeers.EXACT
+    bind_port_choice: PortChoice = PortChoice.PROXY
     association_timeout: float = 300.0
     advertised: tuple[IPAddress, ...] = ()
     bind_ports: range | None = None

@@ -57,6 +57,11 @@ BACKLOG = 1024
 
 FORMATS = ("text", "json")
 
+HOW_TO_SAY_WHO = (
+    "name the users, as in --auth file:/etc/socks5-users (lines of name:password; see "
+    "--help-auth), or, if anybody may, say --auth anonymous"
+)
+
 #: Where it listens unless it is told.
 PORT = 1080
 INTERFACE = "127.0.0.1"
@@ -377,6 +382,12 @@ def _makeService(options: Options, reactor: Any) -> SOCKS5Service:
         f"tcp:{options['port']}:backlog={BACKLOG}:"
         f"interface={quoteStringArgument(options['interface'])}"
     ]
+    for description in descriptions:
+        if description.startswith("haproxy:") and not checkers:
+            raise ConfigurationError(
+                f"--listen {description} is for clients from elsewhere, and no --auth says who "
+                f"may use it: {HOW_TO_SAY_WHO}"
+            )
     proxy = _Proxy(
         factory,
         [_endpoint(reactor, description) for description in descriptions],
@@ -465,6 +476,5 @@ def _onlyForThisHost(address: IAddress) -> None:
     if isReachable(address):
         raise ConfigurationError(
             f"{describeAddress(address)} can be reached from elsewhere, and no --auth says who "
-            "may use it: name the users, as in --auth file:/etc/socks5-users (lines of "
-            "name:password; see --help-auth), or, if anybody may, say --auth anonymous"
+            f"may use it: {HOW_TO_SAY_WHO}"
         )

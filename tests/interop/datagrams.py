@@ -6,6 +6,7 @@ import socket
 import subprocess
 import threading
 from pathlib import Path
+from typing import Any
 
 from tests.interop.origins import Cleaning
 from tests.interop.programs import SECONDS, environment, ours
@@ -29,7 +30,8 @@ class UDPEcho:
         family = socket.AF_INET6 if ":" in host else socket.AF_INET
         self._socket = socket.socket(family, socket.SOCK_DGRAM)
         self._socket.bind((host, 0))
-        self.host, self.port = self._socket.getsockname()[:2]
+        self._own: tuple[Any, ...] = self._socket.getsockname()
+        self.host, self.port = self._own[:2]
         self.sources: list[tuple[str, int]] = []
         self._thread = threading.Thread(target=self._run, daemon=True)
         self._thread.start()
@@ -43,13 +45,9 @@ class UDPEcho:
             self.sources.append(source[:2])
             self._socket.sendto(datagram, source)
 
-    @property
-    def _own(self) -> object:
-        return self._socket.getsockname()
-
     def _stop(self) -> None:
         # Nobody else can send from here.
-        self._socket.sendto(b"", self._own)  # type: ignore[arg-type]
+        self._socket.sendto(b"", self._own)
         self._thread.join(SECONDS)
         self._socket.close()
 

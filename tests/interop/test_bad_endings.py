@@ -34,6 +34,18 @@ STAGES = (
 )
 
 
+def fill(connection: socket.socket) -> int:
+    """Send as much as there is room for, up to 200 MB, and say how much that was."""
+    connection.settimeout(0.5)
+    sent = 0
+    try:
+        while sent < 200_000_000:
+            sent += connection.send(bytes(1_000_000))
+    except TimeoutError:
+        pass
+    return sent
+
+
 class HalfAMessageTests(BadInputTestCase):
     """Half a message, and then nothing, an end, or a reset."""
 
@@ -123,6 +135,19 @@ class LaterTests(BadInputTestCase):
         self.assertEqual(record["reply"], 6)
         self.assertIn("timed out", record["reason"])
 
+    def test_floodWhileDialing(self) -> None:
+        """What a client sends before its target has answered is kept, and there is a bound."""
+        proxy, deaf = self.started("--dial-timeout", "2"), DeafTarget(self)
+        client = self.client(proxy, GREETING + numbered("127.0.0.1", deaf.port))
+        self.assertEqual(client.hear(2), b"\x05\x00")
+        before = proxy.memory()
+        sent = fill(client)
+        self.assertLess(sent, 50_000_000)
+        self.assertLess(proxy.memory() - before, 2_000_000)
+        client.settimeout(20)
+        self.assertEqual(client.hear(2), b"\x05\x06")
+        client.close()
+
     def test_refusalUnread(self) -> None:
         """A refused client that goes on sending hears its refusal, and is not kept."""
         proxy = self.started()
@@ -175,13 +200,7 @@ class LaterTests(BadInputTestCase):
         client = self.client(proxy).through(target.port)
         reached = target.accept()
         before = proxy.memory()
-        reached.settimeout(0.5)
-        sent = 0
-        try:
-            for _ in range(200):
-                sent += reached.send(bytes(1_000_000))
-        except TimeoutError:
-            pass
+        sent = fill(reached)
         self.assertLess(sent, 100_000_000)
         self.assertLess(proxy.memory() - before, 20_000_000)
         reached.close()

@@ -4,9 +4,9 @@ How the process stops: sessions get some time to end, and not more.
 
 from __future__ import annotations
 
+import contextlib
 import signal
 import time
-from contextlib import suppress
 
 from tests.interop.client import GREETING, Client, numbered
 from tests.interop.origins import DeafTarget, EchoTarget
@@ -78,7 +78,7 @@ class StoppingTests(ProxyTestCase):
         proxy.stop()
         for one in (silent, halfway, failing):
             one.settimeout(10)
-            with suppress(ConnectionResetError):
+            with contextlib.suppress(ConnectionResetError):
                 one.hearOut()
 
     def test_dialing(self) -> None:

@@ -124,6 +124,21 @@ class SpliceTests(JoinedTestCase):
         self.assertTrue(joined.client.wasReset)
         self.assertOver(joined, 0, 200_000, "target reset")
 
+    def test_resetFoundBySplicing(self) -> None:
+        """A reset that a splice finds out about first is one all the same, and no end."""
+        joined = self.join(shuffle=list.reverse)  # the target is served before the client
+        joined.relay.start()
+        joined.target.write(FLOOD[:65_536])
+        joined.client.write(FLOOD[:65_536])
+        joined.settle()
+        joined.target.write(b"answer")
+        joined.reactor.turn()
+        joined.client.abort()
+        joined.settle()
+        self.assertEqual(self.kernel.spliced, 6)
+        self.assertTrue(joined.target.wasReset)
+        self.assertOver(joined, 65_536, 65_542, "client reset")
+
     def test_endBehindWhatIsHeld(self) -> None:
         """A FIN goes behind what the pipe holds."""
         joined = self.join()

@@ -291,6 +291,18 @@ class ResetTests(JoinedTestCase):
         self.assertTrue(joined.client.wasReset)
         self.assertOver(joined, 0, received, "target reset")
 
+    def test_resetFoundByWriting(self) -> None:
+        """A reset that a write finds out about first is one all the same, and no end."""
+        joined = self.join(shuffle=list.reverse)  # the target is served before the client
+        joined.relay.start()
+        joined.settle()
+        joined.target.write(b"answer")
+        joined.reactor.turn()
+        joined.client.abort()
+        joined.settle()
+        self.assertEqual(joined.target.events, ["made", "ConnectionLost"])
+        self.assertOver(joined, 0, 6, "client reset")
+
     def test_resetOfBoth(self) -> None:
         """Both may reset in the same turn."""
         joined = self.join()

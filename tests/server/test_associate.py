@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import socket
 from ipaddress import ip_address
 from random import Random
 from typing import Any
@@ -26,7 +27,9 @@ from twisted_socks5.config import Filtering
 from twisted_socks5.dialing import HappyEyeballs
 from twisted_socks5.interfaces import Access, Verdict
 from twisted_socks5.rules import Rule, Rules
-from twisted_socks5.server.associate import PORTS_TRIED, Associate
+from twisted_socks5.server.associate import Associate
+from twisted_socks5.server.bound import PORTS_TRIED
+from twisted_socks5.server.routes import NAME_SECONDS
 from twisted_socks5.testing import Peer
 from twisted_socks5.wire import Address, ReplyMessage
 
@@ -59,6 +62,8 @@ class ReplyTests(AssociationCase):
         self.serve("::")
         self.associate()
         self.assertEqual(self.bound[0], PROXY)
+        (each,) = self.proxySockets()
+        self.assertEqual(each.family, socket.AF_INET)
         box = self.mailbox(TARGET, 53)
         self.send(b"question")
         self.answer(box, b"answer")
@@ -462,6 +467,7 @@ class RulesTests(AssociationCase):
         for _ in range(2):
             self.send(b"x", b"denied.example")
             self.send(b"x", b"leads.example")
+            self.reactor.advance(NAME_SECONDS / 2)
         self.assertEqual(box.taken(), [])
         self.assertEqual(self.reactor.names.lookups, ["leads.example"])
         self.assertEqual(self.end(), "client closed; dropped: 4 forbidden")
@@ -481,8 +487,8 @@ class RulesTests(AssociationCase):
         """A rule that permits a name permits its answers; and no other port of its address."""
         box, other = self.mailbox(TARGET, 53), self.mailbox(TARGET, 54)
         self.reactor.names.add("target.example", [TARGET])
-        self.reactor.names.add("first.example", [TARGET6])
-        first = self.mailbox(TARGET6, 53)
+        self.reactor.names.add("first.example", ["203.0.113.9"])
+        first = self.mailbox("203.0.113.9", 53)
         self.associate(rules=rules("permit target.example:53", "permit first.example", "deny *"))
         self.send(b"x", b"first.example")
         proxy = (CLIENT, first.last[1])
@@ -597,6 +603,14 @@ class FragmentTests(AssociationCase):
         self.send(b"two", frag=0x82)
         self.assertEqual(self.box.taken(), [b"one two"])
         self.assertTrue(self.end().endswith(" abandoned fragments"))
+
+    def test_standaloneOnKnownWay(self) -> None:
+        """A standalone datagram gives it up also where the way is known already."""
+        self.send(b"before")
+        self.send(b"one ", frag=1)
+        self.send(b"alone")
+        self.send(b"two", frag=0x82)
+        self.assertEqual(self.box.taken(), [b"before", b"alone"])
 
     def test_timer(self) -> None:
         """It is given up five seconds after it began, even if nothing comes, and not before."""

@@ -79,7 +79,7 @@ class ModelTests(AssociationCase):
     """The same datagrams to both."""
 
     @given(st.lists(steps, max_size=30))
-    @settings(max_examples=120, deadline=None)
+    @settings(max_examples=200, deadline=None)
     def test_outward(self, sequence: list[Step]) -> None:
         """Whole or in fragments, at any pace, to any destinations, mixed as can be."""
         self.setUp()

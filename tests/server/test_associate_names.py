@@ -8,7 +8,7 @@ import os
 from tests.server.associations import STRANGER, TARGET, TARGET6, AssociationCase
 from tests.server.test_associate import rules
 from twisted_socks5.server.lookupqueue import MAX_LOOKUPS, MAX_WAITING
-from twisted_socks5.server.routes import NAME_SECONDS, RETRY_SECONDS
+from twisted_socks5.server.routes import MAX_TRIES, NAME_SECONDS, RETRY_SECONDS
 
 NAME = b"target.example"
 OTHER = "203.0.113.77"
@@ -154,6 +154,18 @@ class NameTests(AssociationCase):
         unreachable = os.strerror(errno.ENETUNREACH).lower()
         self.assertEqual(self.end(), f"client closed; dropped: 2 {unreachable}")
 
+    def test_tries(self) -> None:
+        """Only so many are tried."""
+        hosts = [f"2001:db8:6::{number}" for number in range(1, MAX_TRIES + 1)]
+        self.names.add("few.example", [*hosts[1:], TARGET])
+        self.names.add("many.example", [*hosts, TARGET])
+        for host in hosts:
+            self.reactor.route(host, error=errno.ENETUNREACH)
+        self.associate()
+        self.send(b"few", b"few.example")
+        self.send(b"many", b"many.example")
+        self.assertEqual(self.box.taken(), [b"few"])
+
     def test_wayLost(self) -> None:
         """When there is no more way to the one, the next datagram goes to another."""
         self.names.add("target.example", [TARGET6, TARGET])
@@ -207,8 +219,11 @@ class RenewalTests(AssociationCase):
         """If its address is still among them, it stays, whatever the order."""
         found = self.renewed([TARGET, OTHER], [OTHER, TARGET])
         self.assertEqual(found, ([b"1", b"2", b"3", b"4", b"5"], []))
-        self.reactor.advance(NAME_SECONDS)
+        self.reactor.advance(NAME_SECONDS / 2)
         self.send(b"6", NAME)
+        self.assertEqual(len(self.reactor.names.lookups), 2)
+        self.reactor.advance(NAME_SECONDS / 2)
+        self.send(b"7", NAME)
         self.assertEqual(len(self.reactor.names.lookups), 3)
 
     def test_anotherAnswer(self) -> None:

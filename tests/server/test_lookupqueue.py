@@ -157,6 +157,8 @@ class LookupQueueTests(SynchronousTestCase):
         self.assertEqual(self.cancelled, [f"n{number}" for number in range(MAX_LOOKUPS)])
         self.assertEqual(len(self.asked), MAX_LOOKUPS)
         self.assertEqual((self.found, len(self.queue)), ([], 0))
+        self.queue.add("late", b"x")
+        self.assertNotIn(f"n{MAX_LOOKUPS}", self.asked)
 
     def test_closedWhileTold(self) -> None:
         """The one who is told of an answer may close the queue."""

@@ -14,11 +14,10 @@ from __future__ import annotations
 
 import os
 import sys
-from contextlib import suppress
 from errno import EINVAL, ENOSYS, EOPNOTSUPP, EPERM
 from typing import TYPE_CHECKING
 
-from twisted.internet.main import CONNECTION_DONE, CONNECTION_LOST
+from twisted.internet.main import CONNECTION_LOST
 from twisted.logger import Logger
 
 if TYPE_CHECKING:
@@ -152,12 +151,14 @@ class Splice:
                 return self._refused(error)
             if not moved:
                 self._giveBack()
-                return CONNECTION_DONE
+                return self._source.endOfInput()
             self.leg.received += moved
             self._held = moved
             left -= moved
-            with suppress(OSError):
+            try:
                 self._drain()
+            except OSError as error:
+                self._sink.sendingFailed(error)
             if self._held:
                 # The sink is full, or broken: its doWrite goes on, or finds out.
                 self._source.pauseProducing()

@@ -123,10 +123,6 @@ class DatagramLeg(DatagramProtocol):
                 self._port = reactor.listenUDP(port, self, interface, MAX_DATAGRAM)
             except CannotListenError as error:
                 refusal = error
-                # Twisted does not close a socket that it could not bind.  Who lets go of the
-                # stack lets go of it, too.
-                error.with_traceback(None)
-                error.socketError.with_traceback(None)
                 if getattr(error.socketError, "errno", 0) not in _TRY_ANOTHER:
                     break
             else:
@@ -135,6 +131,8 @@ class DatagramLeg(DatagramProtocol):
         try:
             raise refusal
         finally:
+            # Twisted does not close a socket that it could not bind, but leaves it to the garbage
+            # collector; it is on the stack that this holds, and that holds this.
             del refusal
 
     def send(self, datagram: bytes, address: Endpoint) -> str:

@@ -2,25 +2,23 @@
 UDP ASSOCIATE (RFC 1928, sections 4 and 7): a port for the client's datagrams, for as long as the
 control connection stands.
 
-The port is bound to the address that the client has reached us by, so that the reply names one
-that it can reach; that alone, or the address that the operator says is ours from outside.  What
-the client puts in DST is a hint where it sends from, not a destination, and no rule is asked
-about it: the rules judge each datagram's target.
+The port is bound to the address that the client has reached us by, and the reply names that one,
+or the one that the operator says leads to it from outside.  What the client puts in DST is a hint
+where it sends from, not a destination, and no rule is asked about it: the rules judge each
+datagram's target.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from ipaddress import IPv4Address
 from random import Random, SystemRandom
 from typing import TYPE_CHECKING, cast
 
 from twisted.internet.error import CannotListenError
 
-from twisted_socks5.addresses import ipAddress
 from twisted_socks5.dialing import HappyEyeballs
 from twisted_socks5.failures import replyFor
 from twisted_socks5.relay.udp import UDPRelay
+from twisted_socks5.server.bound import named, own, portsFrom
 from twisted_socks5.server.clientend import ClientEnd
 from twisted_socks5.server.datagrams import RuledAddressing
 from twisted_socks5.server.routes import Routes
@@ -28,20 +26,14 @@ from twisted_socks5.server.verdicts import Verdicts
 from twisted_socks5.wire import Address
 
 if TYPE_CHECKING:
-    from twisted.internet.interfaces import IAddress, IReactorUDP
+    from twisted.internet.interfaces import IReactorUDP
 
-    from twisted_socks5.interfaces import IPAddress
     from twisted_socks5.server.session import SOCKS5ServerProtocol
     from twisted_socks5.wire import Request
 
 #: Looks at an association within the time it may be idle: it ends after that and at most two
 #: looks more.
 LOOKS = 4
-
-#: How many ports of a range are tried; a bind costs time, and a range may have 65535.
-PORTS_TRIED = 128
-
-_LOOPBACK = IPv4Address("127.0.0.1")
 
 
 class Associate:
@@ -80,15 +72,15 @@ class Associate:
     def start(self) -> None:
         """Bind a port, and tell the client which."""
         session, settings = self._session, self._session.server.settings
-        own, interface = _ownAddress(session.transport.getHost())
+        address, interface = own(session.transport.getHost())
+        ports = (0,) if settings.udp_ports is None else portsFrom(settings.udp_ports, self.random)
         try:
-            port = self._relay.open(interface, self._ports(settings.udp_ports))[1]
+            port = self._relay.open(interface, ports)[1]
         except CannotListenError as error:
             reply, reason = replyFor(error)
-            session.refuse(reply, f"no port for datagrams on {own}: {reason}")
+            session.refuse(reply, f"no port for datagrams on {address}: {reason}")
             return
-        named = [address for address in settings.advertised if address.version == own.version]
-        session.associate(Address(named[0] if named else own, port))
+        session.associate(Address(named(address, settings.advertised), port))
         session.server.associations.add(self)
 
     def clientEnded(self) -> None:
@@ -122,12 +114,6 @@ class Associate:
         self._end()
         self._session.finish("the socket for its datagrams was lost")
 
-    def _ports(self, ports: range | None) -> Iterable[int]:
-        """Say which ports to try, in which order: one that nobody can guess."""
-        if ports is None:
-            return (0,)
-        return self.random.sample(ports, min(len(ports), PORTS_TRIED))
-
     def _end(self) -> None:
         """Leave nothing open, and write down what has passed and what has not."""
         if self._over:
@@ -138,18 +124,3 @@ class Associate:
         self._addressing.close()
         relay.close()
         record.sent, record.received = relay.sent, relay.received
-
-
-def _ownAddress(host: IAddress) -> tuple[IPAddress, str]:
-    """
-    Find the address that a client has reached us by.
-
-    @param host: the control connection's end here.
-    @return: the address, and how to tell the system to bind to it, which may need a zone id.
-    """
-    found = ipAddress(host)
-    if found is None:
-        return _LOOPBACK, str(_LOOPBACK)
-    address = found[0]
-    # A mapped address is one of IPv4 only for a socket of IPv4.
-    return address, str(address) if address.version == 4 else host.host  # type: ignore[attr-defined]

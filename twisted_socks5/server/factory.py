@@ -28,6 +28,7 @@ from twisted_socks5.resolving import NameLookup, ThreadedResolver
 from twisted_socks5.reverselookup import ReverseLookup
 from twisted_socks5.rules import Rules
 from twisted_socks5.server.associate import LOOKS, Associate
+from twisted_socks5.server.bind import Bind
 from twisted_socks5.server.connect import Connect
 from twisted_socks5.server.localhost import isLocalAddress
 from twisted_socks5.server.resolve import Resolve, ResolvePTR
@@ -71,6 +72,7 @@ class SOCKS5ServerFactory(ServerFactory):
     #: The commands that are carried out, and by what.
     commands: Mapping[int, Callable[[SOCKS5ServerProtocol, Any], Undertaking]] = {
         Command.CONNECT: Connect,
+        Command.BIND: Bind,
         Command.UDP_ASSOCIATE: Associate,
     }
 

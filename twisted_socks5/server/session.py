@@ -226,8 +226,9 @@ class SOCKS5ServerProtocol(TwistedProtocol):
         self._refuse(self._negotiation.reply(Reply.SUCCEEDED, bound), "answered")
 
     def finish(self, reason: str) -> None:
-        """Close a session that has done what was asked."""
+        """Close a session that has done what was asked, whether the client plays along or not."""
         self._because(reason)
+        self.server.sessionRefused(self)
         self.transport.loseConnection()
 
     def refuse(self, reply: Reply, reason: str) -> None:

@@ -12,7 +12,7 @@ from __future__ import annotations
 import socket
 import struct
 from contextlib import suppress
-from errno import EBADF
+from errno import EAGAIN, EBADF, EINTR, EPIPE, EWOULDBLOCK
 from typing import TYPE_CHECKING, Any, Protocol
 
 from twisted.internet.address import IPv4Address, IPv6Address
@@ -98,6 +98,7 @@ class Stream:
     __slots__ = (
         "__weakref__",
         "_aborting",
+        "_broken",
         "_diverted",
         "_fd",
         "_inlet",
@@ -127,6 +128,7 @@ class Stream:
         self.protocol = protocol
         self.disconnecting = False
         self._aborting = False
+        self._broken = False
         self._shut = False
         self._shutting = False
         self._waiting: bytearray | None = None
@@ -162,7 +164,7 @@ class Stream:
         except OSError:
             return CONNECTION_LOST
         if not data:
-            return CONNECTION_DONE
+            return self.endOfInput()
         self.protocol.dataReceived(data)
         return None
 
@@ -257,9 +259,10 @@ class Stream:
         elif data:
             try:
                 sent = self._socket.send(data)
-            except OSError:
+            except OSError as error:
                 # Either it can't be sent now, or not at all, and doWrite will find out: a
                 # connection must not be lost while its protocol is in the middle of something.
+                self.sendingFailed(error)
                 sent = 0
             if sent == len(data):
                 if self._producer is not None and not self._streaming:
@@ -323,6 +326,23 @@ class Stream:
         return (
             self._fd >= 0 and self._waiting is None and self._inlet is None and not self._aborting
         )
+
+    def endOfInput(self) -> Exception:
+        """
+        Tell what it means that there is nothing more to read.
+
+        The kernel tells of a reset once.  If it was told to one who was sending, a reader is
+        told of an end that the peer has not announced.
+
+        @return: the exception for C{doRead} to return.
+        """
+        return CONNECTION_LOST if self._broken else CONNECTION_DONE
+
+    def sendingFailed(self, error: OSError) -> None:
+        """Note why sending failed: it may be a reset, of which the kernel will not tell again."""
+        # The peer's FIN was there before the reset if it's a broken pipe.
+        if error.errno not in (EAGAIN, EWOULDBLOCK, EINTR, EPIPE):
+            self._broken = True
 
     def divert(self, outlet: Outlet) -> None:
         """From now on, let C{outlet} read what comes; it may still call L{receive}."""
