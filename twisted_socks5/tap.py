@@ -12,10 +12,11 @@ import signal
 import sys
 from collections.abc import Callable
 from dataclasses import fields
+from enum import Enum
 from ipaddress import ip_address
 from math import isfinite
 from types import FrameType
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
 from twisted.cred import strcred
 from twisted.cred.checkers import AllowAnonymousAccess, FilePasswordDB
@@ -27,7 +28,7 @@ from twisted.python import usage
 
 from twisted_socks5._version import __version__
 from twisted_socks5.auth import SOCKS5Realm, checkUsable, combine
-from twisted_socks5.config import Filtering, Settings
+from twisted_socks5.config import BindPeers, Filtering, PortChoice, Settings
 from twisted_socks5.descriptors import raiseDescriptorLimit
 from twisted_socks5.errors import ConfigurationError
 from twisted_socks5.limits import connections_for
@@ -49,6 +50,8 @@ if TYPE_CHECKING:
     from twisted.cred.checkers import ICredentialsChecker
     from twisted.internet.defer import Deferred
     from twisted.internet.interfaces import IAddress, IReactorTime, IStreamServerEndpoint
+
+Choice = TypeVar("Choice", bound=Enum)
 
 COMMAND = "twistd socks5"
 
@@ -131,13 +134,17 @@ def portRange(option: str) -> Callable[[str], range]:
     return coerce
 
 
-def filtering(value: str) -> Filtering:
-    """Read who may answer a client's datagrams."""
-    try:
-        return Filtering(value)
-    except ValueError:
-        known = " or ".join(each.value for each in Filtering)
-        raise usage.UsageError(f"--udp-filtering is {known}, not {value!r}") from None
+def choice(option: str, kind: type[Choice]) -> Callable[[str], Choice]:
+    """Make what reads an option's one of a few words."""
+
+    def coerce(value: str) -> Choice:
+        try:
+            return kind(value)
+        except ValueError:
+            known = " or ".join(each.value for each in kind)
+            raise usage.UsageError(f"--{option} is {known}, not {value!r}") from None
+
+    return coerce
 
 
 class Options(usage.Options, strcred.AuthOptionMixin):
@@ -179,6 +186,13 @@ class Options(usage.Options, strcred.AuthOptionMixin):
          "How long a BIND may wait for its peer.", seconds("bind-timeout")],
         ["bind-ports", None, None,
          "Ports that BIND listens on: LOW-HIGH. [default: any]", portRange("bind-ports")],
+        ["bind-peers", None, None,
+         "Who may connect to a BIND's port: only the address that the client expects (exact), "
+         "its network, too (network: a /24, or a /64 of IPv6), or anyone. [default: exact]",
+         choice("bind-peers", BindPeers)],
+        ["bind-port-choice", None, None,
+         "Who chooses that port: the proxy, or the client, where its request names one from "
+         "1024 on. [default: proxy]", choice("bind-port-choice", PortChoice)],
         ["association-timeout", None, _defaults.association_timeout,
          "How long no datagram may pass an association.", seconds("association-timeout")],
         ["udp-ports", None, None,
@@ -186,7 +200,8 @@ class Options(usage.Options, strcred.AuthOptionMixin):
          portRange("udp-ports")],
         ["udp-filtering", None, None,
          "Who may answer a client's datagrams: anybody (endpoint-independent) or only hosts "
-         "that it has sent to (address-dependent). [default: endpoint-independent]", filtering],
+         "that it has sent to (address-dependent). [default: endpoint-independent]",
+         choice("udp-filtering", Filtering)],
         ["access-log", "l", None,
          "File for the access log. [default: Twisted's log]"],
         ["access-log-format", None, "text", "Format of the access log: text or json."],
@@ -200,6 +215,8 @@ class Options(usage.Options, strcred.AuthOptionMixin):
             "access-log": usage.CompleteFiles(),
             "access-log-format": usage.CompleteList(FORMATS),
             "interface": usage.CompleteNetInterfaces(),
+            "bind-peers": usage.CompleteList([each.value for each in BindPeers]),
+            "bind-port-choice": usage.CompleteList([each.value for each in PortChoice]),
             "udp-filtering": usage.CompleteList([each.value for each in Filtering]),
         }
     )

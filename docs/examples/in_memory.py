@@ -1,7 +1,7 @@
 """
 A test of rules of your own, with a whole server but without a socket, a thread or a wait.
 
-    trial in_memory.py
+    trial ./in_memory.py
 """
 
 from twisted.cred.checkers import AllowAnonymousAccess

@@ -67,6 +67,7 @@ class ServerTests(ProxyTestCase):
         echo, proxy = EchoTarget(self), self.example("own_rules.py")
         guest = Client(self, proxy, GREETING + numbered("127.0.0.1", echo.port))
         self.assertEqual(guest.hearOut(), b"\x05\x00" + refusal(2))
+        guest.close()
         proxy.output.waitFor("guests reach ports 80 and 443 only")
         user = self.login(proxy, "alice", "wonderland").say(numbered("127.0.0.1", echo.port))
         self.assertEqual(user.hear(2) + user.hearReply()[:4], b"\x01\x00" + CONNECTED)
@@ -83,6 +84,7 @@ class ServerTests(ProxyTestCase):
         proxy.output.waitFor("alice leaves")
         child = self.login(proxy, "child", "bedtime").say(request)
         self.assertEqual(child.hearOut(), b"\x01\x00" + refusal(2))
+        child.close()
         proxy.output.waitFor(r"user=child .* reason=\"deny \*\"")
         for name in ("alice", "nobody"):
             wrong = self.login(proxy, name, "bedtime")

@@ -140,10 +140,12 @@ class Proxy:
         if hosts:
             (place / "hosts").write_text(hosts)
             own = {"LD_PRELOAD": nssWrapper(), "NSS_WRAPPER_HOSTS": str(place / "hosts")}
+        # Coverage would be measured at some cost, and then be lost: see how it L{ended}.
+        env = {k: v for k, v in environment(own).items() if not k.startswith("COVERAGE_PROCESS")}
         self.process = subprocess.Popen(
             [ours(command[0]), *command[1:], *options],
             cwd=place,
-            env=environment(own),
+            env=env,
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,

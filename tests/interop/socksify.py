@@ -15,7 +15,7 @@ route {{
     from: 0.0.0.0/0 to: 0.0.0.0/0 via: {proxy.host} port = {proxy.port}
     command: connect bind udpassociate
     protocol: tcp udp
-    proxyprotocol: socks_v5
+    proxyprotocol: {protocol}
     method: {method}
 }}
 """
@@ -30,16 +30,23 @@ class Socksify:
     """
 
     def __init__(
-        self, proxy: Proxy, configuration: str, user: str = "", password: str = ""
+        self,
+        proxy: Proxy,
+        configuration: str,
+        user: str = "",
+        password: str = "",
+        protocol: str = "socks_v5",
     ) -> None:
         """
         @param proxy: where everything goes.
         @param configuration: a file to write.
         @param user: who logs in; nobody, if empty.
         @param password: how.
+        @param protocol: what to speak, C{"socks_v5"} or C{"socks_v4"}.
         """
         path = Path(configuration).absolute()
-        path.write_text(_ROUTE.format(proxy=proxy, method="username" if user else "none"))
+        method = "username" if user else "none"
+        path.write_text(_ROUTE.format(proxy=proxy, method=method, protocol=protocol))
         self.program = find("socksify", "dante-client")
         self.environment = {"SOCKS_CONF": str(path), "SOCKS_AUTOADD_LANROUTES": "no"}
         if user:

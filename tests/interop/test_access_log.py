@@ -7,10 +7,11 @@ from __future__ import annotations
 
 import json
 import re
+import signal
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
 
-from tests.interop.client import Client, credentials, named, refusal
+from tests.interop.client import GREETING, Client, credentials, named, refusal
 from tests.interop.origins import EchoTarget
 from tests.interop.proxy import Proxy, ProxyTestCase, Record
 
@@ -119,6 +120,20 @@ class AccessLogTests(ProxyTestCase):
         path = Path(self.mktemp()).absolute()
         _, expected = self.used("--access-log", str(path), "--access-log-format", "json")
         self.checkJSON(path.read_text().splitlines(), expected)
+
+    def test_moved(self) -> None:
+        """A file that was moved away is left at SIGHUP, and a new one begun, as logrotate does."""
+        path, old = Path(self.mktemp()).absolute(), Path(self.mktemp()).absolute()
+        proxy = self.proxy("--access-log", str(path), "--access-log-format", "text")
+        before = Client(self, proxy, GREETING)
+        self.assertEqual(before.hear(2), b"\x05\x00")
+        path.rename(old)
+        proxy.tell(signal.SIGHUP)
+        after = Client(self, proxy, GREETING)
+        self.assertEqual(after.hear(2), b"\x05\x00")
+        after.close()
+        proxy.stop()
+        self.assertEqual((old.read_text(), path.read_text().count("client=")), ("", 2))
 
     def test_logger(self) -> None:
         """C{--logger} makes the whole log JSON; a session's fields are fields there."""

@@ -20,7 +20,7 @@ from tests.interop.origins import content, digest
 from tests.interop.programs import SECONDS, environment, find, run
 from tests.interop.proxy import Proxy, ProxyTestCase, Record
 from tests.interop.socksify import Socksify
-from twisted_socks5.wire import Address, ClientNegotiation, Command, Method, ReplyMessage
+from twisted_socks5.wire import Address, ClientNegotiation, Command, Method, Reply, ReplyMessage
 
 ACTIVE, PASSIVE = "-A", "-p"
 
@@ -58,9 +58,11 @@ class FTPCase(ProxyTestCase):
 class SocksifyTests(FTPCase):
     """Dante's client library under a real C{ftp}: tnftp."""
 
+    protocol = "socks_v5"
+
     def session(self, server: FTPServer, proxy: Proxy, mode: str) -> str:
         """Have a session, and give what tnftp says."""
-        dante = Socksify(proxy, str(self.place / "socks.conf"))
+        dante = Socksify(proxy, str(self.place / "socks.conf"), protocol=self.protocol)
         script = f"""
             open {server.host} {server.port}
             user anonymous me@example.com
@@ -134,20 +136,14 @@ class SocksifyTests(FTPCase):
         ports = f"{first}-{min(first + 20, 65535)}"
         self.active(PyFTPD(self), "--bind-ports", ports)
 
-    def test_otherAddress(self) -> None:
-        """A server with several addresses is a stranger, and the log says what to do."""
-        proxy = self.proxy("--bind-timeout", "2")
-        said = self.session(PyFTPD(self, "127.0.0.2"), proxy, ACTIVE)
-        self.assertNotIn(" large", said)
-        stranger = r"127\.0\.0\.2:[0-9]+ turned away from 127\.0\.0\.1:[0-9]+, .*bind-peers"
-        proxy.output.waitFor(stranger)
-        records = [each for each in proxy.stop() if each["command"] == "BIND"]
-        self.assertTrue(records)
-        for each in records:
-            self.assertRegex(each["reason"], r"turned away: 1, the last one 127\.0\.0\.2:")
+    def test_SOCKS4(self) -> None:
+        """Active mode in SOCKS4, whose BIND is the same in fewer words."""
+        self.protocol = "socks_v4"
+        binds = self.active(VSFTPD(self), "--socks4")
+        self.assertEqual({each["method"] for each in binds}, {"socks4"})
 
-    def test_otherAddressPermitted(self) -> None:
-        """With that it works."""
+    def test_otherAddress(self) -> None:
+        """A server with several addresses, where the proxy is told to let it in by any."""
         server = PyFTPD(self, "127.0.0.2")
         for peers in ("network", "anyone"):
             (server.root / "put").unlink(missing_ok=True)
@@ -213,13 +209,13 @@ class Through:
         test.addCleanup(self.socket.close)
         self._negotiation = ClientNegotiation()
         self.socket.sendall(self._negotiation.greet([Method.NO_AUTHENTICATION]))
-        self._hear()
+        self.hear()
         self.socket.sendall(self._negotiation.request(command, to))
         self.bound = self.reply()
 
     def reply(self) -> Address:
         """Wait for the next reply, which has to be a good one."""
-        event = self._hear()
+        event = self.hear()
         if not isinstance(event, ReplyMessage) or not event.succeeded:
             raise AssertionError(f"no success: {event}")
         return event.bound
@@ -228,7 +224,8 @@ class Through:
         """Give what has come behind the last reply."""
         return self._negotiation.take_rest()
 
-    def _hear(self) -> object:
+    def hear(self) -> object:
+        """Wait for what the proxy says next."""
         while (event := self._negotiation.next_event()) is None:
             octets = self.socket.recv(1 << 16)
             if not octets:
@@ -248,12 +245,19 @@ class OwnClientTests(FTPCase):
     server: IPv4Address | IPv6Address
     heard: bytes
 
+    def data(self, control: Through, proxy: Proxy, answer: str = "200") -> Through:
+        """Get a port for the server to connect to, and tell it."""
+        binding = Through(self, proxy, Command.BIND, Address(self.server, 0))
+        host, port = binding.bound
+        self.assertNotIn(str(host), ("0.0.0.0", "::"))
+        self.says(
+            control, f"EPRT |{1 if self.server.version == 4 else 2}|{host!s}|{port}|", answer
+        )
+        return binding
+
     def transfer(self, control: Through, proxy: Proxy, command: str, data: bytes = b"") -> bytes:
         """Give a command that has a data connection; send C{data} on it, or give what comes."""
-        binding = Through(self, proxy, Command.BIND, Address(self.server, 0))
-        self.assertNotIn(str(binding.bound.host), ("0.0.0.0", "::"))
-        kind = 1 if self.server.version == 4 else 2
-        self.says(control, f"EPRT |{kind}|{binding.bound.host!s}|{binding.bound.port}|", "200")
+        binding = self.data(control, proxy)
         control.socket.sendall(f"{command}\r\n".encode())
         peer = binding.reply()
         self.assertEqual(peer.host, self.server)
@@ -284,9 +288,8 @@ class OwnClientTests(FTPCase):
         self.heard = self.heard[line.end() :]
         self.assertTrue(line[0].startswith(answer.encode()), line[0])
 
-    def works(self, server: FTPServer) -> None:
-        """List, download and upload."""
-        proxy = self.proxy()
+    def logIn(self, server: FTPServer, proxy: Proxy) -> Through:
+        """Open a control connection."""
         self.server = ip_address(server.host)
         control = Through(self, proxy, Command.CONNECT, Address(self.server, server.port))
         self.heard = control.rest()
@@ -297,6 +300,12 @@ class OwnClientTests(FTPCase):
             control.socket.sendall(b"PASS me@example.com\r\n")
         self.hears(control, "230")
         self.says(control, "TYPE I", "200")
+        return control
+
+    def works(self, server: FTPServer) -> None:
+        """List, download and upload."""
+        proxy = self.proxy()
+        control = self.logIn(server, proxy)
         listing = self.transfer(control, proxy, "LIST")
         (self.place / "got").write_bytes(self.transfer(control, proxy, "RETR large"))
         self.transfer(control, proxy, "STOR put", (self.place / "own").read_bytes())
@@ -314,3 +323,17 @@ class OwnClientTests(FTPCase):
     def test_IPv6(self) -> None:
         """Over IPv6; the proxy's port is then one of IPv6, too."""
         self.works(PyFTPD(self, host="::1"))
+
+    def test_stranger(self) -> None:
+        """A server that comes from another address is a stranger, and the log says what to do."""
+        proxy = self.proxy("--bind-timeout", "1")
+        control = self.logIn(PyFTPD(self, "127.0.0.2"), proxy)
+        # 200 where the server has not noticed yet that it was turned away, and 425 where it has.
+        binding = self.data(control, proxy, "")
+        bound = rf"127\.0\.0\.1:{binding.bound.port}"
+        proxy.output.waitFor(rf"127\.0\.0\.2:[0-9]+ turned away from {bound}, .*bind-peers: exact")
+        self.assertEqual(getattr(binding.hear(), "reply", None), Reply.TTL_EXPIRED)
+        self.assertEqual(binding.socket.recv(1), b"")
+        binding.socket.close()
+        (record,) = proxy.waitRecords(1)
+        self.assertRegex(record["reason"], r"within 1 s; turned away: 1, .* 127\.0\.0\.2:")

@@ -7,10 +7,10 @@ import socket
 import socks
 
 from tests.interop.datagrams import NameServer, UDPEcho
-from tests.interop.node import Node
 from tests.interop.origins import content
 from tests.interop.programs import find, run
 from tests.interop.proxy import Proxy, ProxyTestCase
+from tests.interop.scripts import node, perl
 from tests.interop.socksify import Socksify
 
 HOSTS = "192.0.2.77 host.example\n2001:db8::77 host.example\n"
@@ -111,25 +111,35 @@ class PySocksTests(ProxyTestCase):
         self.assertEqual(box.recv(100), b"hello")
 
 
-class NodeTests(ProxyTestCase):
-    """The package "socks" from npm, below most of what Node has."""
+class ScriptTests(ProxyTestCase):
+    """Libraries of other languages."""
 
-    def test_associate(self) -> None:
-        """Its "associate"."""
+    def test_node(self) -> None:
+        """The package "socks" from npm, below most of what Node has."""
         echo, proxy = UDPEcho(self), self.proxy()
         texts = ("hello", "world", "")
-        node = Node(self, "associate", proxy.host, proxy.port, echo.host, echo.port, *texts)
-        self.assertEqual(node.hear()["established"]["host"], "127.0.0.1")
+        script = node(self, "associate", proxy.host, proxy.port, echo.host, echo.port, *texts)
+        self.assertEqual(script.hearJSON()["established"]["host"], "127.0.0.1")
         source = {"host": echo.host, "port": echo.port}
         for text in texts:
-            self.assertEqual(node.hear(), {"frameNumber": 0, "from": source, "text": text})
+            self.assertEqual(script.hearJSON(), {"frameNumber": 0, "from": source, "text": text})
         (record,) = proxy.waitRecords(1)
         self.assertEqual((record["target"], record["sent"]), ("0.0.0.0:0", 10))
 
-    def test_associateByName(self) -> None:
+    def test_nodeByName(self) -> None:
         """The same to a name."""
         echo, proxy = UDPEcho(self), self.proxy(hosts=NAMES)
-        node = Node(self, "associate", proxy.host, proxy.port, "echo.example", echo.port, "hello")
-        self.assertIn("established", node.hear())
+        where = ("echo.example", echo.port)
+        script = node(self, "associate", proxy.host, proxy.port, *where, "hello")
+        self.assertIn("established", script.hearJSON())
         source = {"host": echo.host, "port": echo.port}
-        self.assertEqual(node.hear(), {"frameNumber": 0, "from": source, "text": "hello"})
+        self.assertEqual(script.hearJSON(), {"frameNumber": 0, "from": source, "text": "hello"})
+
+    def test_perl(self) -> None:
+        """Perl's IO::Socket::Socks, which asks for the name "0.0.0.0"."""
+        echo, proxy = UDPEcho(self), self.proxy(hosts=NAMES)
+        for host in (echo.host, "echo.example"):
+            script = perl(self, "udp", proxy.host, proxy.port, host, echo.port, "hello", "world")
+            self.assertEqual([script.hear() for _ in range(2)], ["heard hello", "heard world"])
+        records = proxy.waitRecords(2)
+        self.assertEqual({each["target"] for each in records}, {"0.0.0.0:0"})

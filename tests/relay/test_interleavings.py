@@ -114,7 +114,7 @@ class InterleavingTests(JoinedTestCase):
         @param bulk: how many octets at once are spliced; 0 is a relay of Twisted's transports.
         """
         self.patch(tcp, "BUFFER", bulk)
-        self.kernel.pipeSize = max(1, window // 2)
+        self.kernel.pipeSize = 2 * window  # more than a sink takes at once
         return self.join(
             streams=bool(bulk),
             window=window,

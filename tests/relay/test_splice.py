@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 
 from tests.relay.joined import HELD, JoinedTestCase
+from twisted_socks5.relay import splice
 from twisted_socks5.relay.splice import PIPES
 
 FLOOD = b"0123456789abcdef" * 100_000
@@ -174,6 +175,36 @@ class SpliceTests(JoinedTestCase):
         self.assertOctets(joined.client.received, FLOOD)
         self.assertOctets(joined.target.received, FLOOD)
         self.assertFalse(PIPES.usable)
+
+    def test_turn(self) -> None:
+        """However much there is, others get their turn."""
+        self.patch(splice, "TURN", 100_000)
+        self.kernel.pipeSize = 20_000
+        joined = self.join(window=1_000_000, sendBuffer=1_000_000)
+        joined.relay.start()
+        joined.target.write(FLOOD)
+        before = most = 0
+        while joined.reactor.turn():
+            most = max(most, self.kernel.spliced - before)
+            before = self.kernel.spliced
+        self.assertEqual(most, 100_000)
+        self.assertOctets(joined.client.received, FLOOD)
+
+    def test_brokenWhileItDrains(self) -> None:
+        """A reader that is found to be gone while its pipe is emptied has been reset."""
+        joined = self.join()
+        joined.relay.start()
+        joined.client.pause()
+        joined.target.write(FLOOD)
+        joined.settle()
+        self.kernel.error = errno.EPIPE
+        joined.client.resume()
+        joined.settle()
+        self.assertTrue(joined.target.wasReset)
+        self.assertEqual([each.reason for each in joined.outcomes], ["client reset"])
+        joined.client.abort()
+        joined.settle()
+        self.assertNothingLeft(joined)
 
     def test_keptPipes(self) -> None:
         """Pipes that many slow readers needed are not all kept."""

@@ -6,7 +6,7 @@ Every test of a session runs twice: on Twisted's own transports and on streams.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from ipaddress import ip_address
 from typing import Any
 
@@ -112,6 +112,7 @@ class Proxy:
         self.accepting = tcp and tcp.accept(port, self.server)
         self.server.listeningPorts.add(1080)
         self.peers: list[PlainPeer] = []
+        self.targets: list[PeerFactory] = []
 
     sockets: MemorySockets | None
 
@@ -135,11 +136,14 @@ class Proxy:
             self.settle()
         return client
 
-    def target(self, host: str = TARGET, port: int = 80, factory: Any = None) -> PeerFactory:
+    def target(
+        self, host: str = TARGET, port: int = 80, peer: Callable[[], PlainPeer] = Peer
+    ) -> PeerFactory:
         """Have somebody listen."""
-        factory = factory or PeerFactory()
+        factory = PeerFactory(peer)
+        self.targets.append(factory)
         self.ports.append(self.reactor.listenTCP(port, factory, interface=host))
-        return factory  # type: ignore[no-any-return]  # what was passed
+        return factory
 
     def close(self) -> list[str]:
         """
@@ -147,7 +151,7 @@ class Proxy:
 
         @return: what is left then.
         """
-        for peer in self.peers:
+        for peer in [*self.peers, *(peer for each in self.targets for peer in each.peers)]:
             peer.abort()
         if self.accepting:
             self.accepting.stop()
@@ -206,6 +210,11 @@ class ServerCase(SynchronousTestCase):
         received = bytes(client.received)
         self.assertTrue(received.startswith(before + GRANTED), received)
         return received[len(before) + 10 :]
+
+    def assertOctets(self, got: bytes | bytearray, wanted: bytes | bytearray) -> None:
+        """Assert that octets are the same; of many no difference is printed."""
+        self.assertEqual(len(got), len(wanted))
+        self.assertTrue(got == wanted, "the octets differ")
 
 
 def octetByOctet(*messages: bytes) -> list[bytes]:

@@ -170,7 +170,9 @@ class IdentifiedTests(ServerCase):
         third = self.behind(really)
         third.write(GREETING + request())
         self.proxy.settle()
-        self.assertRefused(third, GREETED + refused(1), "too many connections from 198.51.100.9: 2")
+        self.assertRefused(
+            third, GREETED + refused(1), "too many connections from 198.51.100.9: 2"
+        )
         other = self.behind(IPv4Address("TCP", "198.51.100.10", 4711))
         other.write(GREETING + request())
         self.proxy.settle()

@@ -191,7 +191,11 @@ class WrongTests(ServerCase):
 
     def test_noAcceptableMethod(self) -> None:
         """Who offers nothing that can be checked hears exactly two octets, then a FIN."""
-        for greeting, offered in ((b"\5\1\0", "0"), (b"\5\2\1\x80", "1, 128"), (b"\5\0", "nothing")):
+        for greeting, offered in (
+            (b"\5\1\0", "0"),
+            (b"\5\2\1\x80", "1, 128"),
+            (b"\5\0", "nothing"),
+        ):
             proxy = self.serve(users())
             client = proxy.say(greeting)
             self.assertRefused(client, b"\5\xff", f"no acceptable .*: offered {offered}$")

@@ -321,10 +321,10 @@ class AvatarTests(ServerCase):
         self.realm.result = (ISOCKS5Avatar, User("alice", rules), self.realm.logout)
         proxy = self.serve(portal(self.realm, knows(b"alice", b"secret")))
         client = proxy.say(LOGIN, credentials(), request())
-        self.assertRefused(
-            client, LOGIN_SELECTED + LOGGED_IN + refused(2), "alice may go nowhere"
+        self.assertRefused(client, LOGIN_SELECTED + LOGGED_IN + refused(2), "alice may go nowhere")
+        self.assertEqual(
+            [(one.user, str(one.client)) for one in rules.asked], [("alice", "192.0.2.1")]
         )
-        self.assertEqual([(one.user, str(one.client)) for one in rules.asked], [("alice", "192.0.2.1")])
 
     def test_brokenLogout(self) -> None:
         """A logout that fails is in the log, and disturbs nothing."""

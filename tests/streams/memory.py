@@ -1,5 +1,5 @@
 """
-What streams find below them, in memory: the module C{socket}, and C{os} for one call.
+What streams find below them, in memory: the module C{socket}, and C{os} for a few calls.
 
 Streams make their sockets themselves, so a test gives their modules another C{socket} to make
 them of.
@@ -14,6 +14,9 @@ from typing import Any
 
 from twisted.trial.unittest import SynchronousTestCase
 
+from tests.relay.kernel import MemoryKernel
+from twisted_socks5.relay import splice
+from twisted_socks5.relay.splice import PIPES
 from twisted_socks5.streams import ReactorWatch, StreamTCP, accepting, connecting
 from twisted_socks5.testing import ListeningSocket, MemoryReactor, MemorySocket, StreamSocket
 
@@ -87,7 +90,9 @@ class MemoryOS:
         return descriptor
 
 
-def streamsOn(reactor: MemoryReactor, test: SynchronousTestCase) -> tuple[StreamTCP, MemorySockets]:
+def streamsOn(
+    reactor: MemoryReactor, test: SynchronousTestCase
+) -> tuple[StreamTCP, MemorySockets]:
     """
     Let streams stand on a reactor's network in memory, for as long as a test runs.
 
@@ -97,4 +102,11 @@ def streamsOn(reactor: MemoryReactor, test: SynchronousTestCase) -> tuple[Stream
     test.patch(connecting, "socket", sockets)
     test.patch(accepting, "socket", sockets)
     test.patch(accepting, "os", MemoryOS())
+    kernel = MemoryKernel()
+    kernel.network = reactor.network
+    PIPES.close()
+    test.patch(splice, "os", kernel)
+    test.patch(splice, "Pipe", kernel.pipe)
+    test.patch(PIPES, "usable", True)
+    test.addCleanup(PIPES.close)
     return StreamTCP(ReactorWatch(reactor)), sockets

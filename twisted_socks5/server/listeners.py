@@ -24,6 +24,9 @@ if TYPE_CHECKING:
 
     from twisted_socks5.streams import StreamPort, StreamTCP
 
+#: Connections that may wait to be accepted: so many strangers at once don't delay the peer.
+BACKLOG = 128
+
 # What says that another port may do.
 _TRY_ANOTHER = (errno.EADDRINUSE, errno.EACCES)
 
@@ -88,7 +91,7 @@ class Listeners:
             port.stopListening()
 
     def _listen(self, interface: str, number: int, factory: ServerFactory) -> int:
-        port = self._reactor.listenTCP(number, factory, interface=interface)
+        port = self._reactor.listenTCP(number, factory, BACKLOG, interface)
         self._ports.append(port)
         if self._streams is not None and isinstance(port, Port):
             self._accepting.append(self._streams.accept(port, factory))

@@ -336,6 +336,8 @@ class SOCKS5ServerProtocol(TwistedProtocol):
             self._broken(error)
 
     def _broken(self, error: ProtocolError) -> None:
+        # The negotiation keeps the error, whose stack leads back to the session.
+        error.__traceback__ = None
         self.record.reply = error.reply
         self._refuse(error.answer, str(error))
 
@@ -485,23 +487,23 @@ class SOCKS5ServerProtocol(TwistedProtocol):
         self._because(reason)
         # A bound method of one's own is a circle; nothing waits for the garbage collector.
         self._receiver = _ignore
-        try:
-            self._callOff()
-            logout, self._logout = self._logout, None
-            if logout is not None:
-                logout()
-        finally:
-            now = self.server.clock.seconds()
-            self.record.seconds = now + self.server.epoch - self.record.started
-            self.server.sessionEnds(self)
+        self._callOff()
+        logout, self._logout = self._logout, None
+        if logout is not None:
+            logout()
+        self.record.seconds = self.server.clock.seconds() + self.server.epoch - self.record.started
+        self.server.sessionEnds(self)
 
     def _callOff(self) -> None:
         pending, self._pending = self._pending, None
-        if pending is not None:
-            pending.cancel()
         undertaking, self._undertaking = self._undertaking, None
-        if undertaking is not None:
-            undertaking.cancel()
+        for each in (pending, undertaking):
+            if each is not None:
+                try:
+                    each.cancel()
+                except Exception:
+                    # An application's dialer, perhaps: no reason for the session to stay.
+                    self.log.failure("What a session had begun could not be called off")
 
     def _because(self, reason: str) -> None:
         """Keep the first reason: what follows from it is no news."""
