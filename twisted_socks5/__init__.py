@@ -1,12 +1,12 @@
 """
 SOCKS5 for Twisted.
 
-- L{SOCKS5ServerFactory} and L{SOCKS5Service}: a proxy server for your application, or run
-  C{twistd socks5};
-- L{twisted_socks5.interfaces}: what a server lets you bring of your own;
-- L{twisted_socks5.auth}: who may use it, through L{twisted.cred};
-- L{twisted_socks5.wire}: the protocol itself, without I/O; it loads without Twisted;
-- L{twisted_socks5.testing}: in-memory fakes for tests.
+  - L{SOCKS5ServerFactory} and L{SOCKS5Service}: a proxy server for your application, or run
+    C{twistd socks5};
+  - L{twisted_socks5.interfaces}: what a server lets you bring of your own;
+  - L{twisted_socks5.auth}: who may use it, through L{twisted.cred};
+  - L{twisted_socks5.wire}: the protocol itself, without I/O; it loads without Twisted;
+  - L{twisted_socks5.testing}: in-memory fakes for tests.
 """
 
 from __future__ import annotations

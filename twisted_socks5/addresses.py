@@ -205,15 +205,15 @@ def disguises(value: int) -> tuple[tuple[str, int], ...]:
     """
     Say which IPv4 addresses an IPv6 address carries, and how.
 
-    - IPv4-mapped C{::ffff:0:0/96} and IPv4-compatible C{::/96} (RFC 4291, section 2.5.5; not
-      C{::} and C{::1}, which are addresses of their own);
-    - IPv4-translated C{::ffff:0:0:0/96} (RFC 2765, section 2.1);
-    - NAT64 C{64:ff9b::/96} (RFC 6052, section 2.1), and C{64:ff9b:1::/48} (RFC 8215), where a
-      network chooses how long its prefix is: read in each of the ways it may have chosen (RFC
-      6052, section 2.2);
-    - 6to4 C{2002::/16} (RFC 3056, section 2);
-    - Teredo C{2001::/32}, the server's address and the client's (RFC 4380, section 4);
-    - ISATAP, an interface id that begins with C{0:5efe} or C{200:5efe} (RFC 5214, section 6.1).
+      - IPv4-mapped C{::ffff:0:0/96} and IPv4-compatible C{::/96} (RFC 4291, section 2.5.5; not
+        C{::} and C{::1}, which are addresses of their own);
+      - IPv4-translated C{::ffff:0:0:0/96} (RFC 2765, section 2.1);
+      - NAT64 C{64:ff9b::/96} (RFC 6052, section 2.1), and C{64:ff9b:1::/48} (RFC 8215), where a
+        network chooses how long its prefix is: read in each of the ways it may have chosen (RFC
+        6052, section 2.2);
+      - 6to4 C{2002::/16} (RFC 3056, section 2);
+      - Teredo C{2001::/32}, the server's address and the client's (RFC 4380, section 4);
+      - ISATAP, an interface id that begins with C{0:5efe} or C{200:5efe} (RFC 5214, section 6.1).
 
     A NAT64 with a prefix of its own cannot be told from any other network: rules must name it.
 

@@ -3,10 +3,10 @@ What an application can bring of its own, and the values that pass between the r
 
 A server asks four questions of each session, in this order, and each has its interface:
 
-- who is it?      a L{twisted.cred.portal.Portal} answers with an L{ISOCKS5Avatar};
-- may they?       L{IRules} judges an L{Access}, before and after its name is resolved;
-- where is it?    Twisted's own L{twisted.internet.interfaces.IHostnameResolver};
-- reach it:       L{IDialer} connects to one of the addresses that were permitted.
+  - who is it?      a L{twisted.cred.portal.Portal} answers with an L{ISOCKS5Avatar};
+  - may they?       L{IRules} judges an L{Access}, before and after its name is resolved;
+  - where is it?    Twisted's own L{twisted.internet.interfaces.IHostnameResolver};
+  - reach it:       L{IDialer} connects to one of the addresses that were permitted.
 """
 
 from __future__ import annotations

@@ -2,7 +2,7 @@
 Who may reach what: rules by destination, then the built-in protection, then permit.
 
 A destination is judged twice, by name before it is resolved and by each address that it resolved
-to, and the second judgement is the one that counts: it knows all that the first one knew.
+to, and the second judgement is the one that counts: it knows all that the first one knew::
 
     for each rule, in order, whose port and destination match:
         deny      denied

@@ -3,7 +3,7 @@ The system's own resolver, getaddrinfo, so that /etc/hosts and nsswitch.conf hol
 
 It blocks, up to half a minute for a name whose servers are dead, so it runs in threads.  Those
 of the reactor are ten, and ten dead names would hold up all else that is done in them; these
-are nobody else's.
+are nobody else's::
 
     asked -> waiting (cancelled: gone) -> running, in a thread -> complete
              at most NameLookup's limit   at most C{threads}

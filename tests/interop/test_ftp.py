@@ -130,12 +130,6 @@ class SocksifyTests(FTPCase):
         """Passive mode."""
         self.passive(PyFTPD(self))
 
-    def test_portRange(self) -> None:
-        """The ports that a firewall lets in, and no others."""
-        first = freePort()
-        ports = f"{first}-{min(first + 20, 65535)}"
-        self.active(PyFTPD(self), "--bind-ports", ports)
-
     def test_SOCKS4(self) -> None:
         """Active mode in SOCKS4, whose BIND is the same in fewer words."""
         self.protocol = "socks_v4"
@@ -240,15 +234,22 @@ class OwnClientTests(FTPCase):
 
     @ivar server: the FTP server's address.
     @ivar heard: what it has said and nobody has read.
+    @ivar ports: those that the proxy has given.
     """
 
     server: IPv4Address | IPv6Address
     heard: bytes
 
+    def setUp(self) -> None:
+        """Begin."""
+        super().setUp()
+        self.ports: list[int] = []
+
     def data(self, control: Through, proxy: Proxy, answer: str = "200") -> Through:
         """Get a port for the server to connect to, and tell it."""
         binding = Through(self, proxy, Command.BIND, Address(self.server, 0))
         host, port = binding.bound
+        self.ports.append(port)
         self.assertNotIn(str(host), ("0.0.0.0", "::"))
         self.says(
             control, f"EPRT |{1 if self.server.version == 4 else 2}|{host!s}|{port}|", answer
@@ -302,9 +303,9 @@ class OwnClientTests(FTPCase):
         self.says(control, "TYPE I", "200")
         return control
 
-    def works(self, server: FTPServer) -> None:
+    def works(self, server: FTPServer, *options: str) -> None:
         """List, download and upload."""
-        proxy = self.proxy()
+        proxy = self.proxy(*options)
         control = self.logIn(server, proxy)
         listing = self.transfer(control, proxy, "LIST")
         (self.place / "got").write_bytes(self.transfer(control, proxy, "RETR large"))
@@ -323,6 +324,12 @@ class OwnClientTests(FTPCase):
     def test_IPv6(self) -> None:
         """Over IPv6; the proxy's port is then one of IPv6, too."""
         self.works(PyFTPD(self, host="::1"))
+
+    def test_portRange(self) -> None:
+        """The port that a firewall lets in, again and again, and no other."""
+        port = freePort()
+        self.works(PyFTPD(self), "--bind-ports", f"{port}-{port}")
+        self.assertEqual(self.ports, [port] * 3)
 
     def test_stranger(self) -> None:
         """A server that comes from another address is a stranger, and the log says what to do."""

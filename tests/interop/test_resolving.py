@@ -53,15 +53,18 @@ class ResolveTests(ProxyTestCase):
 
     def test_octets(self) -> None:
         """Octet for octet as Tor writes it, and where it is off."""
-        proxy = self.proxy("--resolve", hosts=NAMES)
-        client = Client(self, proxy, GREETING + named(b"host.example", 0, 0xF0))
-        answer = b"\5\0\5\0\0\1" + ip_address("192.0.2.77").packed + b"\0\0"
-        self.assertEqual(client.hearOut(), answer)
-        client = Client(self, proxy, GREETING + numbered("192.0.2.77", 0, 0xF1))
-        self.assertEqual(client.hearOut(), b"\5\0\5\0\0\3\x0chost.example\0\0")
-        for command in (0xF0, 0xF1):
-            client = Client(self, self.proxy(), GREETING + named(b"host.example", 0, command))
-            self.assertEqual(client.hearOut(), b"\5\0" + refusal(7))
+        on, off = self.proxy("--resolve", hosts=NAMES), self.proxy(hosts=NAMES)
+        forwards, backwards = named(b"host.example", 0, 0xF0), numbered("192.0.2.77", 0, 0xF1)
+        address = b"\0\0\1" + ip_address("192.0.2.77").packed + b"\0\0"
+        name = b"\0\0\3\x0chost.example\0\0"
+        for proxy, request, answer in (
+            (on, forwards, b"\5" + address),
+            (on, backwards, b"\5" + name),
+            (off, forwards, refusal(7)),
+            (off, backwards, refusal(7)),
+        ):
+            with Client(self, proxy, GREETING + request) as client:
+                self.assertEqual(client.hearOut(), b"\5\0" + answer)
 
 
 class SOCKS4Tests(ProxyTestCase):
@@ -100,7 +103,7 @@ class SOCKS4Tests(ProxyTestCase):
         """Where it is off the client hears a refusal, and the log says what it came with."""
         echo, proxy = EchoTarget(self), self.proxy()
         request = b"\4\1" + echo.port.to_bytes(2, "big") + bytes((127, 0, 0, 1)) + b"joe\0"
-        client = Client(self, proxy, request)
-        self.assertEqual(client.hearOut(), b"\0\x5b" + bytes(6))
+        with Client(self, proxy, request) as client:
+            self.assertEqual(client.hearOut(), b"\0\x5b" + bytes(6))
         (record,) = proxy.stop()
         self.assertIn("SOCKS4, which is off", record["reason"])

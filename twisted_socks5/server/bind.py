@@ -3,14 +3,14 @@ BIND (RFC 1928, sections 4 and 6): a port of ours for one connection, from the e
 
 The story of a BIND:
 
-1. DST.ADDR is the peer, never an address to listen on.  It is normalised, resolved and judged as
-   a CONNECT's destination is; 0.0.0.0 and ::, however they are spelt, stand for anybody;
-2. we listen where that peer can reach us, and only then the first reply tells the client where;
-3. who connects is compared with the peer, and judged: a stranger is reset, counted and logged,
-   and the wait goes on;
-4. the peer has come: the port is closed, the second reply names the peer, and both are joined;
-5. or nobody has come in time: the second reply says so (REP 6, TTL expired);
-6. or the client has ended the control connection before: the port is closed.
+  1. DST.ADDR is the peer, never an address to listen on.  It is normalised, resolved and judged as
+     a CONNECT's destination is; 0.0.0.0 and ::, however they are spelt, stand for anybody;
+  2. we listen where that peer can reach us, and only then the first reply tells the client where;
+  3. who connects is compared with the peer, and judged: a stranger is reset, counted and logged,
+     and the wait goes on;
+  4. the peer has come: the port is closed, the second reply names the peer, and both are joined;
+  5. or nobody has come in time: the second reply says so (REP 6, TTL expired);
+  6. or the client has ended the control connection before: the port is closed.
 
 Where we listen: on the address that we would connect to the peer from, so that an FTP server sees
 data and control connection come from one host.  Where a name leads to both families, on one

@@ -3,13 +3,13 @@ One control connection, from the greeting to its end.
 
 The story of a session, a receiver of octets for each part of it:
 
-1. I{negotiating}: octets go to L{ServerNegotiation}, its events are answered here: a method is
-   selected, credentials are checked by the portal, the request starts its command;
-2. I{waiting}, while it is our turn: what the client already sends is kept, and its transport
-   paused, so nobody can make us gather octets;
-3. I{relaying}: the octets belong to a L{Leg};
-4. or I{refused}: the refusal is on its way, and what still comes is read and dropped, for a close
-   with unread octets would become a reset, which overtakes and loses the refusal.
+  1. I{negotiating}: octets go to L{ServerNegotiation}, its events are answered here: a method is
+     selected, credentials are checked by the portal, the request starts its command;
+  2. I{waiting}, while it is our turn: what the client already sends is kept, and its transport
+     paused, so nobody can make us gather octets;
+  3. I{relaying}: the octets belong to a L{Leg};
+  4. or I{refused}: the refusal is on its way, and what still comes is read and dropped, for a
+     close with unread octets would become a reset, which overtakes and loses the refusal.
 
 A session knows nothing of names, rules and targets: that is its command's business.
 """

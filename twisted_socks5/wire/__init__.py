@@ -11,48 +11,48 @@ The protocol in one page
 A client connects to a proxy over TCP and asks it to reach a target.  Numbers are big-endian, a
 length is one octet, and every message but the sub-negotiation's begins with the version, 5.
 
-1. I{Greeting}, client: what it can authenticate with::
+  1. I{Greeting}, client: what it can authenticate with::
 
-       VER=5  NMETHODS  METHODS (NMETHODS octets)
+         VER=5  NMETHODS  METHODS (NMETHODS octets)
 
-2. I{Method selection}, server: one of these methods, or FF for "none of them", and then the
-   client must close::
+  2. I{Method selection}, server: one of these methods, or FF for "none of them", and then the
+     client must close::
 
-       VER=5  METHOD
+         VER=5  METHOD
 
-3. I{Sub-negotiation}: whatever the method asks for.  None for method 0.  For method 2 (RFC
-   1929), with a version of its own; any STATUS but 0 is a refusal::
+  3. I{Sub-negotiation}: whatever the method asks for.  None for method 0.  For method 2 (RFC
+     1929), with a version of its own; any STATUS but 0 is a refusal::
 
-       VER=1  ULEN  UNAME  PLEN  PASSWD          VER=1  STATUS
+         VER=1  ULEN  UNAME  PLEN  PASSWD          VER=1  STATUS
 
-   For method 1 (RFC 1961), tokens of a GSSAPI security context to and fro, then a protection
-   level, after which all that follows is wrapped and framed likewise, with MTYP 3::
+     For method 1 (RFC 1961), tokens of a GSSAPI security context to and fro, then a protection
+     level, after which all that follows is wrapped and framed likewise, with MTYP 3::
 
-       VER=1  MTYP  LEN (2 octets)  TOKEN        VER=1  MTYP=FF (abort)
+         VER=1  MTYP  LEN (2 octets)  TOKEN        VER=1  MTYP=FF (abort)
 
-4. I{Request}, client; ATYP is 1 for an IPv4 address (4 octets), 3 for a name (a length, and as
-   many octets), 4 for an IPv6 address (16 octets)::
+  4. I{Request}, client; ATYP is 1 for an IPv4 address (4 octets), 3 for a name (a length, and as
+     many octets), 4 for an IPv6 address (16 octets)::
 
-       VER=5  CMD  RSV=0  ATYP  DST.ADDR  DST.PORT (2 octets)
+         VER=5  CMD  RSV=0  ATYP  DST.ADDR  DST.PORT (2 octets)
 
-5. I{Reply}, server.  REP 0 is success; after anything else the server closes, within ten
-   seconds::
+  5. I{Reply}, server.  REP 0 is success; after anything else the server closes, within ten
+     seconds::
 
-       VER=5  REP  RSV=0  ATYP  BND.ADDR  BND.PORT (2 octets)
+         VER=5  REP  RSV=0  ATYP  BND.ADDR  BND.PORT (2 octets)
 
-   What it means depends on CMD:
+     What it means depends on CMD:
 
-     - CONNECT (1): the proxy is connected to the target, BND being its own end of it.  What
-       follows on the connection is payload, both ways.
-     - BIND (2): the proxy listens on BND for one connection, from DST.  When it comes a I{second
-       reply} says from where, and then payload follows.
-     - UDP ASSOCIATE (3): the proxy relays datagrams that the client sends to BND, for as long as
-       this connection stands.
+       - CONNECT (1): the proxy is connected to the target, BND being its own end of it.  What
+         follows on the connection is payload, both ways.
+       - BIND (2): the proxy listens on BND for one connection, from DST.  When it comes a I{second
+         reply} says from where, and then payload follows.
+       - UDP ASSOCIATE (3): the proxy relays datagrams that the client sends to BND, for as long as
+         this connection stands.
 
-6. Each datagram has a I{UDP request header} before its data, to the proxy with the destination
-   and from the proxy with the source; FRAG is 0 but for fragments::
+  6. Each datagram has a I{UDP request header} before its data, to the proxy with the destination
+     and from the proxy with the source; FRAG is 0 but for fragments::
 
-       RSV=0 (2 octets)  FRAG  ATYP  ADDR  PORT (2 octets)  DATA
+         RSV=0 (2 octets)  FRAG  ATYP  ADDR  PORT (2 octets)  DATA
 
 Everything may arrive in any pieces, and a client may send ahead of the answers it waits for.
 
