@@ -12,13 +12,17 @@ def raiseDescriptorLimit() -> int:
     """
     Raise the process's soft limit of file descriptors to its hard limit.
 
-    @return: how many it may have now.
+    @return: how many it may have now; not more than L{UNLIMITED}.
     """
     if sys.platform == "win32":
         return UNLIMITED
     import resource
 
-    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     allowed = UNLIMITED if hard == resource.RLIM_INFINITY else min(hard, UNLIMITED)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (allowed, hard))
+    try:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (allowed, hard))
+    except (OSError, ValueError):
+        # Some systems say that there is no limit, and have one.
+        return UNLIMITED if soft == resource.RLIM_INFINITY else min(soft, UNLIMITED)
     return allowed

@@ -15,6 +15,7 @@ import json
 import re
 import sys
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from functools import lru_cache
@@ -149,6 +150,7 @@ class FileAccessLog:
         self._toLine = toLine
         self._file = openFile()
         self._lines: list[str] = []
+        self._failing = False
 
     def __call__(self, record: AccessRecord) -> None:
         """Write one record."""
@@ -165,7 +167,12 @@ class FileAccessLog:
                 self._file.write("\n".join(lines))
                 self._file.flush()
             except OSError as error:
-                self.log.error("The access log can't be written: {error}", error=str(error))
+                # Once, not with every line: this log may well be on the same full disk.
+                if not self._failing:
+                    self.log.error("The access log can't be written: {error}", error=str(error))
+                self._failing = True
+            else:
+                self._failing = False
 
     def reopen(self) -> None:
         """Open the file again by its name: it may have been moved away (log rotation)."""
@@ -177,7 +184,8 @@ class FileAccessLog:
             return
         before, self._file = self._file, opened
         if before is not opened:
-            before.close()
+            with suppress(OSError):  # What could not be written was said then.
+                before.close()
 
 
 def appending(path: str) -> Callable[[], IO[str]]:
@@ -204,7 +212,7 @@ def _word(text: str) -> str:
     """Make a value one word, or a quoted one."""
     if not text:
         return NOTHING
-    return text if _PLAIN(text) else _quoted(text)
+    return text if _PLAIN(text) and text != NOTHING else _quoted(text)
 
 
 def _quoted(text: str) -> str:

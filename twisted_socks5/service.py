@@ -2,17 +2,17 @@
 A server as an L{IService<twisted.application.service.IService>}: listen, and stop with a drain.
 
 The drain gives the sessions that are there some time to end by themselves; what is left then is
-cut.  A second call to stop cuts at once.
+cut; who does not want to wait for that cuts at once.
 """
 
 from __future__ import annotations
 
 import os
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from twisted.application.service import Service
-from twisted.internet.defer import Deferred, DeferredList, maybeDeferred
+from twisted.internet.defer import CancelledError, Deferred, DeferredList, maybeDeferred
 from twisted.internet.tcp import Port
 from twisted.logger import Logger
 from twisted.python.failure import Failure
@@ -76,6 +76,7 @@ class SOCKS5Service(Service):
         self.factory = factory
         self.ports: list[IListeningPort] = []
         self._accepting: list[StreamPort] = []
+        self._awaited: list[Deferred[None]] = []
         self._endpoints = endpoints
         self._drain = drain
         self._mayListen = mayListen
@@ -88,7 +89,7 @@ class SOCKS5Service(Service):
     def startService(self) -> None:
         """Listen, unless that was done with privileges (C{twist} knows no such step)."""
         super().startService()
-        if not self.ports:
+        if not (self.ports or self._awaited):
             self._listen()
 
     def stopService(self) -> Deferred[None]:
@@ -99,12 +100,7 @@ class SOCKS5Service(Service):
             latest.
         """
         super().stopService()
-        for accepting in self._accepting:
-            accepting.stop()
-        self._accepting.clear()
-        ports, self.ports = self.ports, []
-        stopped = DeferredList([maybeDeferred(port.stopListening) for port in ports])
-        return stopped.addCallback(lambda _: self._drained())
+        return self._stopListening().addCallback(lambda _: self._drained())
 
     def cut(self) -> None:
         """End all sessions at once."""
@@ -120,7 +116,6 @@ class SOCKS5Service(Service):
                 count=len(self.factory.sessions),
             )
             cut = self.factory.clock.callLater(self._drain, self.cut)
-
             idle.addCallback(_cancel, cut)
         return idle
 
@@ -132,21 +127,29 @@ class SOCKS5Service(Service):
         """
         failures: list[Failure] = []
         for endpoint in self._endpoints:
-            # Every endpoint of Twisted's own answers at once; a failure must stop the start,
-            # which it can only do as long as we are called.
-            endpoint.listen(self.factory).addCallback(self._listening).addErrback(failures.append)
+            listening = maybeDeferred(endpoint.listen, self.factory).addCallback(self._listening)
+            if listening.called:
+                listening.addErrback(failures.append)
+            else:
+                # None of Twisted's own takes its time.  What does can fail, but not the start.
+                self._awaited.append(listening.addErrback(self._notListening))
         if failures:
-            for port in self.ports:
-                port.stopListening()
-            self.ports = []
+            self._stopListening()
             failures[0].raiseException()
-        if self.factory.streams is not None:
-            # Only where nothing is between the port and the sessions: no TLS, no PROXY protocol.
-            self._accepting = [
-                self.factory.streams.accept(port, self.factory)
-                for port in self.ports
-                if type(port) is Port and port.factory is self.factory
-            ]
+
+    def _stopListening(self) -> Deferred[Any]:
+        awaited, self._awaited = self._awaited, []
+        for each in awaited:
+            each.cancel()
+        for accepting in self._accepting:
+            accepting.stop()
+        self._accepting.clear()
+        ports, self.ports = self.ports, []
+        return DeferredList([maybeDeferred(port.stopListening) for port in ports])
+
+    def _notListening(self, failure: Failure) -> None:
+        if not failure.check(CancelledError):
+            self.log.failure("The proxy can't listen", failure)
 
     def _listening(self, port: IListeningPort) -> None:
         self.ports.append(port)
@@ -156,6 +159,10 @@ class SOCKS5Service(Service):
             self.factory.listeningPorts.add(found[1])
         if self._mayListen is not None:
             self._mayListen(host)
+        streams = self.factory.streams
+        if streams is not None and type(port) is Port and port.factory is self.factory:
+            # Only where nothing is between the port and the sessions: no TLS, no PROXY protocol.
+            self._accepting.append(streams.accept(port, self.factory))
         self.log.info(
             "SOCKS5 proxy on {address}, for {users}",
             address=describeAddress(host),

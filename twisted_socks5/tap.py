@@ -75,9 +75,8 @@ Examples:
     twistd -n socks5 --port 1080
   For others, who log in with a name and a password from a file of lines name:password:
     twistd -n socks5 --interface 0.0.0.0 --auth file:/etc/socks5-users
-  The same over TLS, on the certificates of a directory, and on IPv6 as well:
-    twistd -n socks5 --listen tls:/etc/ssl/proxy:1080:interface=0.0.0.0
-                     --listen tls:/etc/ssl/proxy:1080:interface=\\:\\:
+  The same over TLS, on the certificates of a directory, for IPv6 and IPv4:
+    twistd -n socks5 --listen tls:/etc/ssl/proxy:1080:interface=\\:\\:
                      --auth file:/etc/socks5-users
   For anybody who can reach the port, without a password:
     twistd -n socks5 --interface 10.1.2.3 --auth anonymous
@@ -336,11 +335,16 @@ class _Proxy(SOCKS5Service):
 
     def startService(self) -> None:
         """Start, or end the process with one line; SIGHUP opens the access log anew."""
-        self._orEnd(super().startService)
+        self._orEnd(self._startAsWhoWeAre)
         # What is loaded by now stays, and sessions leave nothing to collect.
         gc.freeze()
         # Without a handler, SIGHUP ends the process.
         signal.signal(signal.SIGHUP, self._reopen)
+
+    def _startAsWhoWeAre(self) -> None:
+        # Privileges are gone by now: whom the root could look up, its successor must, too.
+        checkUsable(self.factory.authenticator.portal.checkers.values())
+        super().startService()
 
     def stopService(self) -> Deferred[None]:
         """Stop; whoever asks a second time does not want to wait."""

@@ -8,11 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from ipaddress import ip_address
-from typing import Any
+from typing import Any, cast
 
 from twisted.cred.checkers import AllowAnonymousAccess, ICredentialsChecker
 from twisted.cred.portal import IRealm, Portal
-from twisted.internet.interfaces import IListeningPort
+from twisted.internet.interfaces import IListeningPort, IReactorTCP
+from twisted.internet.tcp import Port
 from twisted.trial.unittest import SynchronousTestCase
 
 from tests.auth.fakes import knows
@@ -22,7 +23,7 @@ from twisted_socks5.config import Settings
 from twisted_socks5.dialing import HappyEyeballs
 from twisted_socks5.logs import AccessRecord
 from twisted_socks5.server import SOCKS5ServerFactory
-from twisted_socks5.testing import MemoryReactor, Peer, PeerFactory, PlainPeer
+from twisted_socks5.testing import MemoryReactor, Peer, PeerFactory, PlainPeer, StreamSocket
 
 PROXY = "192.0.2.10"
 CLIENT = "192.0.2.1"  # what the network in memory takes for whoever connects
@@ -100,7 +101,8 @@ class Proxy:
         tcp = self.sockets = None
         if streams:
             tcp, self.sockets = streamsOn(reactor, test)
-            options.setdefault("dialer", HappyEyeballs(tcp, reactor, timeout=values.dial_timeout))
+            dialer = HappyEyeballs(cast(IReactorTCP, tcp), reactor, timeout=values.dial_timeout)
+            options.setdefault("dialer", dialer)
         self.server = SOCKS5ServerFactory(
             reactor,
             portal or anybody(),
@@ -109,7 +111,7 @@ class Proxy:
         )
         port = reactor.listenTCP(1080, self.server, interface=interface)
         self.ports: list[IListeningPort] = [port]
-        self.accepting = tcp and tcp.accept(port, self.server)
+        self.accepting = tcp and tcp.accept(cast(Port, port), self.server)
         self.server.listeningPorts.add(1080)
         self.peers: list[PlainPeer] = []
         self.targets: list[PeerFactory] = []
@@ -144,6 +146,15 @@ class Proxy:
         self.targets.append(factory)
         self.ports.append(self.reactor.listenTCP(port, factory, interface=host))
         return factory
+
+    def ends(self, *, port: int = 0, target: str = "") -> list[StreamSocket]:
+        """Find the proxy's ends of connections to this port of its own, or to a target."""
+        return [
+            each
+            for each in self.reactor.openConnections()
+            if (each.local is not None and each.local[1] == port)
+            or (each.remote is not None and str(each.remote[0]) == target)
+        ]
 
     def close(self) -> list[str]:
         """

@@ -12,6 +12,8 @@ Who gets in is in C{test_bind_peers}, where it listens in C{test_bind_ports}.
 
 from __future__ import annotations
 
+import socket
+from ipaddress import ip_address
 from random import Random
 
 from hypothesis import given, settings
@@ -160,6 +162,20 @@ class GrantedTests(BindCase):
         self.assertEqual(self.replies(client)[1], b"226 done")
         self.assertTrue(client.wasClosed)
 
+    def test_tuned(self) -> None:
+        """Small messages are sent at once, and a peer that is gone is noticed."""
+        _, where = self.waiting()
+        (listener,) = [each for each in self.reactor.listeners() if each.local == _end(where)]
+        self.comer(where)
+        (leg,) = [each for each in self.reactor.openConnections() if each.local == _end(where)]
+        # What is accepted inherits from what listens.
+        options = {**listener.options, **leg.options}
+        for option in (
+            (socket.IPPROTO_TCP, socket.TCP_NODELAY),
+            (socket.SOL_SOCKET, socket.SO_KEEPALIVE),
+        ):
+            self.assertTrue(options.get(option))
+
     def test_resets(self) -> None:
         """A reset of one side is one of the other."""
         client, peer = self.joined()
@@ -292,6 +308,14 @@ class EndingTests(BindCase):
         self.assertGone("client closed before its peer had come")
         self.assertEqual(len(self.comer(where).failures), 1)
         self.assertTrue(client.wasClosed)
+
+    def test_closedAtOnce(self) -> None:
+        """What is still to be sent to the client keeps the port open no longer."""
+        self.waiting()
+        (session,) = self.server.sessions
+        session.readConnectionLost()
+        self.reactor.turn()
+        self.assertEqual(self.listening(), [])
 
     def test_closedBehindRequest(self) -> None:
         """The client's FIN right behind the request."""
@@ -471,6 +495,11 @@ class ManyTests(BindCase):
         self.reactor.advance(0)
         self.assertEqual(self.listening(), [])
         self.assertEqual(self.reactor.getDelayedCalls(), [])
+
+
+def _end(where: tuple[str, int]) -> tuple[object, int]:
+    """Write an address as the network in memory does."""
+    return ip_address(where[0]), where[1]
 
 
 ACTS = ("peer", "stranger", "write", "FIN", "reset", "cut", "minute")

@@ -13,6 +13,7 @@ from __future__ import annotations
 import errno
 from ipaddress import ip_address
 from random import Random
+from typing import Any
 
 from twisted.internet.address import UNIXAddress
 from twisted.internet.error import CannotListenError
@@ -203,8 +204,17 @@ class PortTests(BindCase):
         self.reactor.route(OWN, error=errno.EADDRNOTAVAIL)
         self.settings["bind_ports"] = range(4000, 4003)
         self.serve()
+        listen = self.reactor.listenTCP
+        tried: list[int] = []
+
+        def counted(port: int, *args: Any) -> object:
+            tried.append(port)
+            return listen(port, *args)
+
+        self.patch(self.reactor, "listenTCP", counted)
         reason = self.assertFirst(self.bind(), 1)
         self.assertRegex(reason, f"^cannot listen on {OWN}: cannot assign requested address")
+        self.assertEqual(len(tried), 1)
 
     def test_takenInOtherFamily(self) -> None:
         """A port that is free in one family only is not used, nor kept."""
@@ -258,7 +268,7 @@ class PortTests(BindCase):
 
     def test_nothingToTry(self) -> None:
         """Without a port to try it fails like that."""
-        listeners = Listeners(self.reactor, None, self.reactor)
+        listeners = Listeners(self.reactor, None)
         error = self.assertRaises(RequestError, listeners.open, [OWN], [], None)
         self.assertEqual(
             (error.reply, error.reason), (1, f"cannot listen on {OWN}: no port to try")

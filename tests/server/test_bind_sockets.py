@@ -206,6 +206,10 @@ class AddressTests(SocketsCase):
             host = peer.transport.getHost()
             self.assertEqual((endpoint(second), rest), ((HERE, host.port), b""))
             self.assertTrue(isFree(where))
+            (session,) = self.server.sessions
+            relay: Any = session._relay
+            self.assertTrue(relay.target.transport.getTcpNoDelay())
+            self.assertTrue(relay.target.transport.getTcpKeepAlive())
             client.write(b"from the client")
             peer.write(b"from the peer")
             await peer.whenReceived(15)
@@ -261,10 +265,8 @@ class AddressTests(SocketsCase):
                 self.assertEqual(bytes(stranger.received), b"")
             peer = await self.connect(where)
             peer.write(b"hello")
-            _, rest = await self.replies(client)
             await client.whenReceived(22 + 5)
             self.assertEqual(bytes(client.received[22:]), b"hello")
-            del rest
             await self.hangUp()
 
     async def test_peerElsewhere(self) -> None:

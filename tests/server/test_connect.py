@@ -92,7 +92,15 @@ class FailureTests(ServerCase):
 
     def test_noName(self) -> None:
         """What is no host name is refused before anybody is asked about it, and logged safely."""
-        for name in (b"", b"evil\0.example.com", b"a b", b"\xff\xfe", b"x" * 64, b"1.2.3.4.5", b"%"):
+        for name in (
+            b"",
+            b"evil\0.example.com",
+            b"a b",
+            b"\xff\xfe",
+            b"x" * 64,
+            b"1.2.3.4.5",
+            b"%",
+        ):
             proxy = self.serve()
             client = proxy.say(GREETING, request(name))
             record = self.assertRefused(client, GREETED + refused(4), "invalid host name")
@@ -142,11 +150,7 @@ class ReachedTests(ServerCase):
         for host, own in ((TARGET, CLIENT), (TARGET6, "2001:db8::1")):
             self.serve()
             client = self.reach(host, host)
-            (handle,) = [
-                each
-                for each in self.proxy.reactor.openConnections()
-                if each.remote is not None and str(each.remote[0]) == host
-            ]
+            (handle,) = self.proxy.ends(target=host)
             self.assertEqual(self.bound(client), (own, handle.local and handle.local[1]))
             client.abort()
             self.proxy.settle()
@@ -214,19 +218,13 @@ class ReachedTests(ServerCase):
         proxy = self.serve()
         proxy.target()
         self.assertGranted(proxy.say(GREETING, request()))
-        (target,) = [
-            each for each in proxy.reactor.openConnections() if each.remote == self.endpoint()
-        ]
-        legs = [target]
+        legs = proxy.ends(target=TARGET)
+        self.assertEqual(len(legs), 1)
         if not self.streams:  # Those of streams inherit it from the port.
-            legs += [each for each in proxy.reactor.openConnections() if each.local[1] == 1080]
+            legs += proxy.ends(port=1080)
         for leg in legs:
             self.assertTrue(leg.options[socket.IPPROTO_TCP, socket.TCP_NODELAY])
             self.assertTrue(leg.options[socket.SOL_SOCKET, socket.SO_KEEPALIVE])
-
-    def endpoint(self) -> Any:
-        """Give the target's address as the network writes it."""
-        return self.proxy.reactor.network.endpoint(socket.AF_INET, (TARGET, 80))
 
 
 class ProtectedTests(ServerCase):
@@ -323,7 +321,9 @@ class ProtectedTests(ServerCase):
         other = proxy.target(PROXY, 1081)
         for host in (PROXY, f"::ffff:{PROXY}", PROXY.encode()):
             client = proxy.say(GREETING, request(host, 1080))
-            self.assertRefused(client, GREETED + refused(2), "the proxy's own port 192.0.2.10:1080")
+            self.assertRefused(
+                client, GREETED + refused(2), "the proxy's own port 192.0.2.10:1080"
+            )
         self.assertGranted(proxy.say(GREETING, request(PROXY, 1081)))
         self.assertEqual(len(other.peers), 1)
         # The same port of somebody else is none of ours.

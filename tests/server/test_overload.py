@@ -19,7 +19,7 @@ class Elsewhere(ProtocolWrapper):
 
     def dataReceived(self, data: bytes) -> None:
         """Learn it, as from the PROXY protocol."""
-        self.really = self.factory.really  # type: ignore[attr-defined]  # set by the test
+        self.really = self.factory.really
         super().dataReceived(data)
 
     def getPeer(self) -> Any:
@@ -140,9 +140,9 @@ class IdentifiedTests(ServerCase):
         """Connect a client whose address will be said to be another one."""
         if not hasattr(self, "proxy"):
             self.serve(settings=settings)
-            wrapping = WrappingFactory(self.proxy.server)
+            wrapping: Any = WrappingFactory(self.proxy.server)
             wrapping.protocol = Elsewhere
-            self.wrapping: Any = wrapping
+            self.wrapping = wrapping
             self.proxy.ports.append(self.proxy.reactor.listenTCP(1081, wrapping, interface=HERE))
         self.wrapping.really = really
         return self.proxy.connect(HERE, 1081)

@@ -1,4 +1,4 @@
-"""A session's negotiation, from the greeting to a request: whole, in pieces, cut short and wrong."""
+"""A session's negotiation, from the greeting to a request: whole, in pieces, wrong."""
 
 from __future__ import annotations
 

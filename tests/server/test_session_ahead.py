@@ -39,20 +39,12 @@ class AheadCase(ServerCase):
 
     def handle(self) -> StreamSocket:
         """Find the proxy's end of the only client's connection."""
-        (handle,) = [
-            each
-            for each in self.proxy.reactor.openConnections()
-            if each.local is not None and each.local[1] == 1080
-        ]
+        (handle,) = self.proxy.ends(port=1080)
         return handle
 
     def dialled(self) -> list[StreamSocket]:
         """Find the proxy's ends of connections to targets, being made or made."""
-        return [
-            each
-            for each in self.proxy.reactor.openConnections()
-            if each.remote is not None and str(each.remote[0]) == TARGET
-        ]
+        return self.proxy.ends(target=TARGET)
 
 
 class UploadTests(AheadCase):
@@ -192,7 +184,7 @@ class HalfClosedTests(AheadCase):
         self.assertEqual(self.record().reason, "client closed")
 
     def test_clientResets(self) -> None:
-        """A reset behind the FIN, while the target is dialled, is noticed when it is written to."""
+        """A reset behind the FIN, while the target is dialled, is noticed by writing."""
         proxy = self.serve()
         target = proxy.target()
         proxy.reactor.route(TARGET, delay=5)

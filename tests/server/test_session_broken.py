@@ -1,4 +1,4 @@
-"""What an application brings along may fail; a client hears so, and the session ends all the same."""
+"""What an application brings along may fail; a client hears so, and its session ends."""
 
 from __future__ import annotations
 

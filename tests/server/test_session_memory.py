@@ -47,7 +47,7 @@ class MemoryTests(ServerCase):
         prepare()
         client = proxy.say(*said)
         (session,) = proxy.server.sessions
-        refs = [weakref.ref(session), weakref.ref(session.transport)]
+        refs: list[Any] = [weakref.ref(session), weakref.ref(session.transport)]
         for each in (session._undertaking, session._relay):
             if each is not None and hasattr(type(each), "__weakref__"):
                 refs.append(weakref.ref(each))

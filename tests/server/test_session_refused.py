@@ -1,8 +1,9 @@
-"""A refusal is heard: reply, FIN, and nothing that the client still sends turns it into a reset."""
+"""A refusal is heard: reply, FIN, and no reset for what the client still sends."""
 
 from __future__ import annotations
 
 import socket
+from typing import Any, cast
 
 from twisted.protocols.policies import ProtocolWrapper, WrappingFactory
 
@@ -19,7 +20,7 @@ from tests.server.base import (
     request,
     users,
 )
-from twisted_socks5.testing import Peer
+from twisted_socks5.testing import Peer, StreamSocket
 
 #: More than a buffer of any kind holds.
 FLOOD = bytes(300_000)
@@ -30,7 +31,8 @@ class HeardTests(ServerCase):
 
     def pendingError(self, client: Peer) -> int:
         """Tell what a client's next call would fail with: a reset shows there first."""
-        return int(client.transport.getHandle().getsockopt(socket.SOL_SOCKET, socket.SO_ERROR))
+        handle = cast(StreamSocket, client.transport.getHandle())
+        return int(handle.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR))
 
     def test_sendsOn(self) -> None:
         """A client that sends on hears its refusal, and its octets are read and dropped."""
@@ -39,7 +41,7 @@ class HeardTests(ServerCase):
         for _ in range(10):
             client.write(FLOOD)
             proxy.reactor.advance(0.4)
-        (handle,) = [each for each in proxy.reactor.openConnections() if each.local[1] == 1080]
+        (handle,) = proxy.ends(port=1080)
         self.assertEqual(handle.octetsRead, 2 + 1 + 10 + 1000 + 10 * len(FLOOD))
         self.assertRefused(client, GREETED + refused(7), "unknown command 9")
 
@@ -62,7 +64,7 @@ class HeardTests(ServerCase):
         proxy.reactor.route("203.0.113.5", error=111, delay=5)
         client = proxy.say(GREETING + request(), FLOOD)
         proxy.reactor.advance(4)
-        (handle, *_) = [each for each in proxy.reactor.openConnections() if each.local[1] == 1080]
+        (handle,) = proxy.ends(port=1080)
         self.assertLess(handle.octetsRead, 2 * 65_536)
         proxy.reactor.advance(2)
         self.assertEqual(handle.octetsRead, 3 + 10 + len(FLOOD))
@@ -135,7 +137,7 @@ class WrappedTests(ServerCase):
     def wrapped(self) -> Peer:
         """Connect a client through a wrapper."""
         proxy = self.serve()
-        wrapping = WrappingFactory(proxy.server)
+        wrapping: Any = WrappingFactory(proxy.server)
         self.assertIs(wrapping.protocol, ProtocolWrapper)
         proxy.ports.append(proxy.reactor.listenTCP(1081, wrapping))
         return proxy.connect(PROXY, 1081)

@@ -124,7 +124,7 @@ class Bind:
         self._request = request
         self._name: str | None = None
         self._expected = Expected((), server.settings.bind_peers)
-        self._listeners = Listeners(server.reactor, server.streams, server.clock)
+        self._listeners = Listeners(server.reactor, server.streams)
         self._bound = UNSPECIFIED
         self._finding: Deferred[None] | None = None
         #: Runs while somebody may still come.

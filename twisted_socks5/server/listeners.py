@@ -19,7 +19,7 @@ from twisted_socks5.failures import replyFor
 from twisted_socks5.wire import Reply
 
 if TYPE_CHECKING:
-    from twisted.internet.interfaces import IListeningPort, IReactorTCP, IReactorTime
+    from twisted.internet.interfaces import IListeningPort, IReactorTCP
     from twisted.internet.protocol import ServerFactory
 
     from twisted_socks5.streams import StreamPort, StreamTCP
@@ -38,17 +38,13 @@ class Listeners:
     Each address takes one descriptor, and one more where the server has fast transports.
     """
 
-    def __init__(
-        self, reactor: IReactorTCP, streams: StreamTCP | None, clock: IReactorTime
-    ) -> None:
+    def __init__(self, reactor: IReactorTCP, streams: StreamTCP | None) -> None:
         """
         @param reactor: listens.
         @param streams: makes fast transports; L{None}: there are none.
-        @param clock: tells when to let go of what may still be busy accepting.
         """
         self._reactor = reactor
         self._streams = streams
-        self._clock = clock
         self._ports: list[IListeningPort] = []
         self._accepting: list[StreamPort] = []
 
@@ -81,11 +77,14 @@ class Listeners:
         raise RequestError(reply, f"cannot listen on {' and '.join(interfaces)}: {reason}")
 
     def close(self) -> None:
-        """Let nobody connect any more; everything is closed in the reactor's next turn."""
+        """
+        Let nobody connect any more; everything is closed in the reactor's next turn.
+
+        May be called by the factory: whoever else is accepted in the same turn still gets there.
+        """
         accepting, self._accepting = self._accepting, []
         for each in accepting:
-            # One that is accepting at this moment goes on to look at its socket.
-            self._clock.callLater(0, each.stop)
+            each.stop()
         ports, self._ports = self._ports, []
         for port in ports:
             port.stopListening()
