@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import errno
-from typing import Any
+from typing import Any, cast
 
 from twisted.application.service import MultiService
 from twisted.internet.address import IPv4Address, IPv6Address, UNIXAddress
@@ -11,7 +11,7 @@ from twisted.internet.defer import Deferred
 from twisted.internet.endpoints import TCP4ServerEndpoint, TCP6ServerEndpoint
 from twisted.internet.error import CannotListenError
 from twisted.internet.interfaces import IAddress, IStreamServerEndpoint
-from twisted.logger import globalLogPublisher
+from twisted.logger import ILogObserver, globalLogPublisher
 from twisted.protocols.policies import WrappingFactory
 from twisted.trial.unittest import SynchronousTestCase
 from zope.interface import implementer
@@ -55,7 +55,7 @@ class Wrapped(TCP4ServerEndpoint):
 
     def listen(self, factory: Any) -> Any:
         """Listen."""
-        return super().listen(WrappingFactory(factory))  # type: ignore[no-untyped-call]
+        return super().listen(WrappingFactory(factory))
 
 
 class ServiceCase(SynchronousTestCase):
@@ -73,8 +73,8 @@ class ServiceCase(SynchronousTestCase):
             accessLog=self.records.append,
         )
         self.said: list[str] = []
-        observer = self._observe
-        globalLogPublisher.addObserver(observer)  # type: ignore[arg-type]  # a function will do
+        observer = cast(ILogObserver, self._observe)
+        globalLogPublisher.addObserver(observer)
         self.addCleanup(globalLogPublisher.removeObserver, observer)
 
     def _observe(self, event: dict[str, Any]) -> None:

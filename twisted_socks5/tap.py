@@ -428,6 +428,11 @@ def _settings(options: Options) -> Settings:
     named = {field.name: options.get(field.name.replace("_", "-")) for field in fields(Settings)}
     given: dict[str, Any] = {name: value for name, value in named.items() if value is not None}
     most = connections_for(raiseDescriptorLimit())
+    if not most:
+        raise ConfigurationError(
+            "this process may not have enough file descriptors for a single connection: raise "
+            "the limit (ulimit -n, or systemd's LimitNOFILE)"
+        )
     wanted = given.setdefault("max_connections", min(Settings.max_connections, most))
     if wanted == 0:
         # No limit of ours; that of the process remains.
@@ -436,6 +441,11 @@ def _settings(options: Options) -> Settings:
         raise ConfigurationError(
             f"--max-connections {wanted} needs more file descriptors than this process may have, "
             f"which are enough for {most}: raise the limit (ulimit -n, or systemd's LimitNOFILE)"
+        )
+    if given.get("max_connections_per_client", 0) > wanted:
+        raise ConfigurationError(
+            f"--max-connections-per-client {given['max_connections_per_client']} cannot take "
+            f"effect: there can be {wanted} connections in all"
         )
     return Settings(**given)
 

@@ -75,14 +75,14 @@ class PeerLeg(Leg):
 
     def __init__(self, connected: Callable[[PeerLeg], object]) -> None:
         super().__init__()
-        self._connected: Callable[[PeerLeg], object] | None = connected
+        self._connected = connected
 
     def makeConnection(self, transport: ITransport) -> None:
         """Take a transport, and say so."""
         super().makeConnection(transport)
-        connected, self._connected = self._connected, None
-        if connected is not None:
-            connected(self)
+        connected = self._connected
+        del self._connected  # it knows the whole session, and a leg may outlive that
+        connected(self)
 
 
 class Stranger(Protocol):

@@ -69,8 +69,7 @@ class Listeners:
                 # or listen with, to whoever lets go of the traceback.
                 self.close()
                 reply, reason = replyFor(error)
-                cause = error.socketError if isinstance(error, CannotListenError) else error
-                if getattr(cause, "errno", None) not in _TRY_ANOTHER:
+                if _number(error) not in _TRY_ANOTHER:
                     break
             else:
                 return port
@@ -95,3 +94,9 @@ class Listeners:
         if self._streams is not None and isinstance(port, Port):
             self._accepting.append(self._streams.accept(port, factory))
         return port.getHost().port  # type: ignore[attr-defined,no-any-return]  # of a TCP port
+
+
+def _number(error: CannotListenError | OSError) -> int | None:
+    """Give the number of the system's error."""
+    cause = error.socketError if isinstance(error, CannotListenError) else error
+    return getattr(cause, "errno", None)
