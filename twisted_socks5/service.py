@@ -107,7 +107,7 @@ class SOCKS5Service(Service):
         self.factory.abortSessions("the proxy stops")
 
     def _drained(self) -> Deferred[None]:
-        self.factory.abortNegotiations("the proxy stops")
+        self.factory.drain("the proxy stops")
         idle = self.factory.whenIdle()
         if not idle.called:
             self.log.info(

@@ -357,6 +357,16 @@ class EndingTests(BindCase):
             self.assertEqual((self.listening(), self.reactor.getDelayedCalls()), ([], []))
             self.records.clear()
 
+    def test_drained(self) -> None:
+        """A proxy that stops waits for no peer, and says so."""
+        client, where = self.waiting()
+        self.server.drain("the proxy stops")
+        self.reactor.advance(0)
+        self.assertEqual(self.listening(), [])
+        self.assertSecond(client, 1)
+        self.assertEqual(len(self.comer(where).failures), 1)
+        self.assertEqual(self.ended(client), "the proxy stops")
+
     def test_nobodyCame(self) -> None:
         """When the time is over, and not before, the second reply says so."""
         self.settings["bind_timeout"] = 90

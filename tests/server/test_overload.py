@@ -116,12 +116,12 @@ class FullTests(ServerCase):
         self.proxy.reactor.advance(6)
         self.assertRefused(told, b"", "no complete negotiation within 5 s")
 
-    def test_abortNegotiations(self) -> None:
+    def test_drain(self) -> None:
         """Those over the limit that have not requested yet are ended with the others."""
         relay, *_ = self.relays(1, settings={"max_connections": 2})
         silent, told = self.proxy.connect(), self.proxy.connect(HERE)
         self.proxy.say(GREETING, request())
-        self.proxy.server.abortNegotiations("the proxy stops")
+        self.proxy.server.drain("the proxy stops")
         self.proxy.settle()
         self.assertTrue(silent.wasReset and told.wasReset)
         self.assertIsNone(relay.lost)

@@ -88,6 +88,9 @@ class Associate:
         self._end()
         self._session.finish("client closed")
 
+    def drain(self, reason: str) -> None:
+        """Go on, until the drain is over."""
+
     def cancel(self) -> None:
         """The control connection is gone: so is the association."""
         self._end()

@@ -142,6 +142,10 @@ class Bind:
         self._release()
         self._session.finish("client closed before its peer had come")
 
+    def drain(self, reason: str) -> None:
+        """Nobody will come in time: say so, and listen no more."""
+        self._session.refuse(Reply.GENERAL_FAILURE, reason)
+
     def cancel(self) -> None:
         """Let nobody in any more, and write down who was not."""
         self._release()

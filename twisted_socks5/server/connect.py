@@ -67,6 +67,9 @@ class Connect:
     def clientEnded(self) -> None:
         """Go on: the client may await an answer to what it has sent already."""
 
+    def drain(self, reason: str) -> None:
+        """Go on: dialling does not take longer than the drain."""
+
     def cancel(self) -> None:
         """Abandon the attempts."""
         if self._dialling is not None:

@@ -249,12 +249,14 @@ class SOCKS5ServerFactory(ServerFactory):
             idle.callback(None)
         return idle
 
-    def abortNegotiations(self, reason: str) -> None:
-        """End those sessions at once that have not made a request yet."""
+    def drain(self, reason: str) -> None:
+        """End those sessions that nothing has been granted to; the others have some time yet."""
         for queue in (self.negotiating, self._telling):
             while (session := queue.oldest()) is not None:
                 queue.discard(session)
                 session.abort(reason)
+        for session in list(self.sessions):
+            session.drain(reason)
 
     def abortSessions(self, reason: str) -> None:
         """End all sessions at once, with a reset."""

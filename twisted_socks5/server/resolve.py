@@ -48,6 +48,9 @@ class Resolve:
     def clientEnded(self) -> None:
         """Go on: the client may await its answer."""
 
+    def drain(self, reason: str) -> None:
+        """Go on: an answer is not far."""
+
     def cancel(self) -> None:
         """Ask no more."""
         if self._asking is not None:

@@ -79,6 +79,9 @@ class Undertaking(Protocol):
     def clientEnded(self) -> None:
         """The client has sent its FIN."""
 
+    def drain(self, reason: str) -> None:
+        """The proxy stops soon: begin nothing that may take long."""
+
     def cancel(self) -> None:
         """The session is over: leave nothing open."""
 
@@ -259,6 +262,11 @@ class SOCKS5ServerProtocol(TwistedProtocol):
         else:
             self._because(reason)
             self.transport.abortConnection()
+
+    def drain(self, reason: str) -> None:
+        """Take no new turn; what has been granted goes on for now."""
+        if self._undertaking is not None:
+            self._undertaking.drain(reason)
 
     def negotiationExpired(self) -> None:
         """The client has taken too long to say what it wants."""
