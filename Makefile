@@ -84,8 +84,8 @@ pytest: $(TOOLS) ## the tests under pytest, with branch coverage
 	@$(RUN)/coverage report
 	@$(RUN)/coverage report --include='twisted_socks5/wire/*' --fail-under=100
 
+# Not -bb: Twisted's own Unix sockets compare octets with text.
 trial: $(TOOLS) ## the same tests under trial
-	# Not -bb: Twisted's own Unix sockets compare octets with text.
 	$(MINUTES) 15m $(RUN)/python -Wall -b -m twisted.trial tests
 
 wheel: $(TOOLS) ## build sdist and wheel, try the wheel in an empty environment

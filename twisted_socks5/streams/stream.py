@@ -238,9 +238,11 @@ class Stream:
         producer, self._producer = self._producer, None
         if producer is not None:
             producer.stopProducing()
-        with suppress(OSError):  # Some systems say so of a socket that was reset.
-            if self._aborting:
+        # Some systems say so of a socket that was reset.
+        if self._aborting:
+            with suppress(OSError):
                 connected.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET_ON_CLOSE)
+        with suppress(OSError):
             connected.close()
         # They know each other: without this, both would wait for the garbage collector.
         protocol, self.protocol = self.protocol, _NOBODY
