@@ -13,6 +13,7 @@ from twisted_socks5.interfaces import IPAddress
 from twisted_socks5.limits import (
     ConnectionLimits,
     LoginSlowdown,
+    LoginTurns,
     client_key,
     connections_for,
     descriptors_for,
@@ -290,3 +291,49 @@ class LoginSlowdownTests(SynchronousTestCase):
             delay = together.failed(client, now)
             if name == "one":
                 self.assertLessEqual(delay, alone.failed(client, now))
+
+
+class LoginTurnsTests(SynchronousTestCase):
+    """Who waits before a password is checked, and for how long."""
+
+    def test_nobodyFailed(self) -> None:
+        """Without a failure nobody waits, and nobody is remembered."""
+        turns = LoginTurns()
+        self.assertEqual([turns.wait(ONE, b"alice", 0.0) for _ in range(3)], [0.0] * 3)
+        self.assertEqual(len(turns), 0)
+
+    def test_oneAfterTheOther(self) -> None:
+        """After a failure one at a time has a turn, and twice as seldom after each."""
+        turns = LoginTurns()
+        turns.failed(ONE, b"alice", 0.0)
+        self.assertEqual([turns.wait(ONE, b"alice", now) for now in (0.0, 0.25)], [0.5, 0.25])
+        self.assertEqual([turns.wait(ONE, b"alice", 0.5) for _ in range(3)], [0.0, 0.5, 0.5])
+        turns.failed(ONE, b"alice", 0.5)
+        self.assertEqual(turns.wait(ONE, b"alice", 0.5), 1.0)
+        self.assertEqual(turns.wait(ONE, b"alice", 1.5), 0.0)
+        self.assertEqual(turns.wait(ONE, b"alice", 1.5), 1.0)
+
+    def test_bounded(self) -> None:
+        """However many failures there were."""
+        turns = LoginTurns()
+        for _ in range(20):
+            turns.failed(ONE, b"alice", 0.0)
+        self.assertEqual([turns.wait(ONE, b"alice", 0.0) for _ in range(3)], [8.0] * 3)
+
+    def test_apart(self) -> None:
+        """Other users, and other addresses, do not wait."""
+        turns = LoginTurns()
+        turns.failed(ONE, b"alice", 0.0)
+        self.assertEqual(turns.wait(ONE, b"bob", 0.0), 0.0)
+        self.assertEqual(turns.wait(TWO, b"alice", 0.0), 0.0)
+
+    def test_forgotten(self) -> None:
+        """Success and time are; so is who was not asked about for longest in a full table."""
+        turns = LoginTurns(size=2)
+        turns.failed(ONE, b"alice", 0.0)
+        turns.succeeded(ONE, b"alice")
+        self.assertEqual((turns.wait(ONE, b"alice", 0.0), len(turns)), (0.0, 0))
+        for user in (b"a", b"b", b"c"):
+            turns.failed(ONE, user, 0.0)
+        self.assertEqual([turns.wait(ONE, user, 0.0) for user in (b"a", b"b")], [0.0, 0.5])
+        self.assertEqual(turns.wait(ONE, b"c", 700.0), 0.0)

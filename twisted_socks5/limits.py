@@ -225,3 +225,71 @@ class LoginSlowdown:
         if len(failures) > self.size:
             failures.popitem(last=False)
         return delay
+
+
+class LoginTurns:
+    """
+    Makes those who guess at one user's password from one address take turns.
+
+    After a failure the next question waits, longer with each: how many connections somebody
+    guesses over makes no difference.  Another user, or the same one from another address, does
+    not wait.
+    """
+
+    def __init__(
+        self,
+        base: float = 0.5,
+        ceiling: float = 8.0,
+        forget: float = 600.0,
+        size: int = 10_000,
+    ) -> None:
+        """
+        @param base: seconds that the first question after a failure waits, more than 0.
+        @param ceiling: the most seconds between two, C{base} or more.
+        @param forget: after how many seconds of rest the failures are forgotten, more than 0.
+        @param size: how many pairs of address and user are remembered, 1 or more; beyond, the
+            one that was asked about the longest ago is forgotten.
+        """
+        self.base = base
+        self.ceiling = ceiling
+        self.forget = forget
+        self.size = size
+        # How far apart the questions about a user are, and when the next one may be asked.
+        self._turns: OrderedDict[tuple[int | None, bytes], tuple[float, float]] = OrderedDict()
+
+    def __len__(self) -> int:
+        """How many pairs are remembered."""
+        return len(self._turns)
+
+    def wait(self, client: IPAddress | None, user: bytes, now: float) -> float:
+        """
+        Take a turn, if there is one; otherwise ask again when there may be.
+
+        @param client: who asks.
+        @param user: about whom.
+        @param now: the time in seconds, from any one origin.
+        @return: 0, and the turn is taken; or seconds until it is worth asking again.
+        """
+        key = client_key(client), user
+        apart, following = self._turns.get(key, (0.0, now))
+        if now < following:
+            return following - now
+        if apart and now - following < self.forget:
+            self._turns[key] = apart, now + apart
+        elif apart:
+            del self._turns[key]
+        return 0.0
+
+    def failed(self, client: IPAddress | None, user: bytes, now: float) -> None:
+        """Note that the password was wrong."""
+        key = client_key(client), user
+        apart, following = self._turns.pop(key, (0.0, now))
+        apart = min(self.ceiling, 2 * apart) if apart else self.base
+        self._turns[key] = apart, max(following, now + apart)
+        if len(self._turns) > self.size:
+            self._turns.popitem(last=False)
+
+    def succeeded(self, client: IPAddress | None, user: bytes) -> None:
+        """Note that it was right: who knows it has no need to guess."""
+        if self._turns:
+            self._turns.pop((client_key(client), user), None)

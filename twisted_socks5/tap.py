@@ -16,7 +16,7 @@ from enum import Enum
 from ipaddress import ip_address
 from math import isfinite
 from types import FrameType
-from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
+from typing import TYPE_CHECKING, Any, NoReturn, TypeVar, cast
 
 from twisted.cred import strcred
 from twisted.cred.checkers import AllowAnonymousAccess, FilePasswordDB
@@ -42,6 +42,7 @@ from twisted_socks5.logs import (
     formatLikeTwisted,
     formatText,
 )
+from twisted_socks5.relay.splice import MAX_PIPES, PIPES
 from twisted_socks5.rules import Rule, Rules
 from twisted_socks5.server import SOCKS5ServerFactory
 from twisted_socks5.service import SOCKS5Service, describeAddress, isReachable
@@ -49,7 +50,12 @@ from twisted_socks5.service import SOCKS5Service, describeAddress, isReachable
 if TYPE_CHECKING:
     from twisted.cred.checkers import ICredentialsChecker
     from twisted.internet.defer import Deferred
-    from twisted.internet.interfaces import IAddress, IReactorTime, IStreamServerEndpoint
+    from twisted.internet.interfaces import (
+        IAddress,
+        IReactorFromThreads,
+        IReactorTime,
+        IStreamServerEndpoint,
+    )
 
 Choice = TypeVar("Choice", bound=Enum)
 
@@ -252,7 +258,11 @@ class Options(usage.Options, strcred.AuthOptionMixin):
         Listen on this server endpoint instead of --port and --interface: tcp:, ssl:, tls:,
         unix:, systemd:, haproxy: and whatever plugins add. Can be given many times.
         """
-        self["listen"].append(f"tcp:{description}" if description.isdigit() else description)
+        if description.isdigit():
+            description = f"tcp:{description}"
+        if description.startswith(("tcp:", "ssl:")) and "backlog=" not in description:
+            description += f":backlog={BACKLOG}"
+        self["listen"].append(description)
 
     def opt_advertise(self, address: str) -> None:
         """
@@ -320,6 +330,10 @@ class StartFailure(SystemExit, Exception):
         self.code = 1
 
 
+# A daemon's parent prints 100 octets of an exception, its name in full included.
+StartFailure.__module__ = "builtins"
+
+
 class _Proxy(SOCKS5Service):
     """
     The service as a process sees it: failing to start, and being told twice to stop.
@@ -360,10 +374,14 @@ class _Proxy(SOCKS5Service):
     def _reopen(self, _number: int, _frame: FrameType | None) -> None:
         accessLog = self.factory.accessLog
         if isinstance(accessLog, FileAccessLog):
-            self.factory.clock.callLater(0, accessLog.reopen)
+            self._soon(accessLog.reopen)
 
     def _cutNow(self, _number: int, _frame: FrameType | None) -> None:
-        self.factory.clock.callLater(0, self.cut)
+        self._soon(self.cut)
+
+    def _soon(self, what: Callable[[], object]) -> None:
+        """Do something that a signal asks for when the reactor is next at rest."""
+        cast("IReactorFromThreads", self.factory.reactor).callFromThread(what)
 
     def _orEnd(self, start: Callable[[], None]) -> None:
         try:
@@ -398,6 +416,8 @@ def _makeService(options: Options, reactor: Any) -> SOCKS5Service:
     factory = SOCKS5ServerFactory(
         reactor, portal, settings=_settings(options), accessLog=_accessLog(options, reactor)
     )
+    factory.descriptors = descriptors = raiseDescriptorLimit()
+    PIPES.limit = min(MAX_PIPES, descriptors // 16)
     factory.rules = Rules(options["rules"], own=factory.isOwn)
     descriptions = options["listen"] or [
         f"tcp:{options['port']}:backlog={BACKLOG}:"

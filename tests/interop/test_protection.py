@@ -105,16 +105,21 @@ class ElsewhereTests(ProxyTestCase):
             expected = f"the proxy's own port {host}:{proxy.port} from 192.0.2.7"
             self.assertIn(expected, reasons)
 
+    def test_saysItIsHere(self) -> None:
+        """Nobody becomes this host by a header that says so."""
+        echo, proxy = EchoTarget(self), self.behind()
+        self.assertEqual(self.reply(proxy, numbered("127.0.0.1", echo.port), HERE), 2)
+
     def test_fromHere(self) -> None:
         """The same is no secret from this host's own programs."""
-        echo, proxy = EchoTarget(self), self.behind()
+        echo, proxy = EchoTarget(self), self.proxy(hosts=HOSTS)
         for request in (
             numbered("127.0.0.1", echo.port),
             numbered("::ffff:127.0.0.1", echo.port),
             named(b"localhost.", echo.port),
             named(b"inside.example", echo.port),
         ):
-            self.assertEqual(self.reply(proxy, request, HERE), 0, request)
+            self.assertEqual(self.reply(proxy, request, client=""), 0, request)
 
     def test_permitted(self) -> None:
         """Nor from anybody, where the operator says so; and then nothing else is."""

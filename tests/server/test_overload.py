@@ -75,6 +75,19 @@ class FullTests(ServerCase):
         self.assertIsNone(relay.lost)
         self.assertIsNone(client.lost)
 
+    def test_noDescriptors(self) -> None:
+        """Before descriptors run out a request is refused, and those that have theirs go on."""
+        proxy = self.serve()
+        proxy.target()
+        relay = proxy.say(GREETING, request())
+        proxy.server.descriptors = 71
+        self.assertRefused(
+            proxy.say(GREETING, request()), GREETED + refused(1), "no file descriptors to spare"
+        )
+        proxy.server.descriptors = 72
+        self.assertGranted(proxy.say(GREETING, request()))
+        self.assertIsNone(relay.lost)
+
     def test_noRoomIsMadeForNothing(self) -> None:
         """One who has too many of its own costs nobody else a place."""
         proxy = self.serve(settings={"max_connections": 3, "max_connections_per_client": 2})

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from twisted.cred.credentials import IAnonymous
+from twisted.cred.credentials import IAnonymous, IUsernamePassword
 from twisted.cred.error import UnauthorizedLogin
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import Deferred, fail
 from zope.interface import implementer
 
 from tests.auth.fakes import Checker, Realm, knows
@@ -87,12 +87,50 @@ class LoginTests(ServerCase):
             client.abort()
             proxy.settle()
 
-    def test_rightIsNotSlowedDown(self) -> None:
-        """Who knows the password is let in at once, whoever failed before."""
+    def test_guessesTakeTurns(self) -> None:
+        """Behind a wrong password the right one waits: or else guessing would cost nothing."""
         proxy = self.serve(users())
         proxy.target()
         proxy.say(LOGIN, credentials(b"alice", b"guess"))
+        client = proxy.say(*ASKED[:3])
+        proxy.reactor.advance(0.49)
+        self.assertEqual(client.received, LOGIN_SELECTED)
+        proxy.reactor.advance(0.02)
+        self.assertGranted(client, LOGIN_SELECTED + LOGGED_IN)
         self.assertGranted(proxy.say(*ASKED[:3]), LOGIN_SELECTED + LOGGED_IN)
+
+    def test_guessesAtOnce(self) -> None:
+        """Over however many connections somebody guesses, one question at a time is asked."""
+        asked: list[float] = []
+
+        def ask(_: object) -> Deferred[Any]:
+            asked.append(proxy.reactor.seconds())
+            return fail(UnauthorizedLogin())
+
+        proxy = self.serve(portal(Realm(), Checker(ask, IUsernamePassword)))
+        for _ in range(50):
+            proxy.say(LOGIN, credentials(b"alice", b"guess"))
+        proxy.reactor.advance(19)
+        self.assertLess(len(asked), 8)
+        self.assertEqual(sorted(set(asked)), asked)
+
+    def test_othersDoNotWait(self) -> None:
+        """Another user of the same address is let in at once."""
+        proxy = self.serve(users())
+        proxy.target()
+        proxy.say(LOGIN, credentials(b"mallory", b"guess"))
+        self.assertGranted(proxy.say(*ASKED[:3]), LOGIN_SELECTED + LOGGED_IN)
+
+    def test_goneWhileWaiting(self) -> None:
+        """A client that does not wait for its turn leaves nothing."""
+        for end in ("abort", "lose", "loseWrite"):
+            proxy = self.serve(users())
+            proxy.say(LOGIN, credentials(b"alice", b"guess"))
+            client = proxy.say(LOGIN, credentials())
+            getattr(client, end)()
+            proxy.settle()
+            proxy.reactor.advance(30)
+            self.assertNotEqual(client.lost, None)
 
     def test_goneWhileSlowedDown(self) -> None:
         """A client that does not wait for its refusal leaves nothing."""

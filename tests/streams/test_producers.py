@@ -223,6 +223,19 @@ class Held:
         self.closed += 1
 
 
+class Counting:
+    """An outlet that counts how often it reads."""
+
+    def __init__(self, stream: Stream) -> None:
+        self._stream = stream
+        self.reads = 0
+
+    def doRead(self) -> Exception | None:
+        """Read."""
+        self.reads += 1
+        return self._stream.receive()
+
+
 class InletTests(StreamCase):
     """Octets that go past a stream, and what is written meanwhile."""
 
@@ -261,14 +274,8 @@ class InletTests(StreamCase):
     def test_outlet(self) -> None:
         """An outlet reads in a stream's stead."""
         self.connect()
-        reads: list[int] = []
-
-        class Outlet:
-            def doRead(outlet) -> Exception | None:  # noqa: N805
-                reads.append(1)
-                return self.stream.receive()
-
-        self.stream.divert(Outlet())
+        outlet = Counting(self.stream)
+        self.stream.divert(outlet)
         self.far.write(b"one")
         self.settle()
-        self.assertEqual((self.near.received, len(reads)), (b"one", 1))
+        self.assertEqual((self.near.received, outlet.reads), (b"one", 1))

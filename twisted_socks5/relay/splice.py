@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import os
 import sys
-from errno import EINVAL, ENOSYS, EOPNOTSUPP, EPERM
+from errno import EINVAL, EMFILE, ENOSYS, EOPNOTSUPP, EPERM
 from typing import TYPE_CHECKING
 
 from twisted.internet.main import CONNECTION_LOST
@@ -26,11 +26,15 @@ if TYPE_CHECKING:
 
 _log = Logger()
 
-#: Octets that a pipe should hold: what an unprivileged process may ask of Linux.
-PIPE_SIZE = 1 << 20
+#: Octets that a pipe should hold.  More is a little faster, and what each reader that does not
+#: keep up costs the kernel.
+PIPE_SIZE = 1 << 18
 
 #: Octets moved in a turn, before others get theirs.
 TURN = 4 << 20
+
+#: Pipes at a time, two descriptors each.
+MAX_PIPES = 512
 
 #: Empty pipes kept open.
 KEPT_PIPES = 8
@@ -75,26 +79,41 @@ class PipePool:
     The pipes that nothing is in.
 
     @ivar usable: whether this system can splice sockets at all.
+    @ivar limit: how many there may be; who gets none copies.
+    @ivar count: how many there are, borrowed or free.
     """
 
     def __init__(self) -> None:
         self._free: list[Pipe] = []
+        self.limit = MAX_PIPES
+        self.count = 0
         self.usable = sys.platform == "linux" and hasattr(os, "splice")
 
     def borrow(self) -> Pipe:
         """
         Take a pipe.
 
-        @raise OSError: the process can't have another.
+        @raise OSError: the process can't have another, or shall not.
         """
-        return self._free.pop() if self._free else Pipe()
+        if self._free:
+            return self._free.pop()
+        if self.count >= self.limit:
+            raise OSError(EMFILE, "as many pipes as there may be")
+        pipe = Pipe()
+        self.count += 1
+        return pipe
 
     def giveBack(self, pipe: Pipe) -> None:
         """Return a pipe that is empty."""
         if len(self._free) < KEPT_PIPES:
             self._free.append(pipe)
         else:
-            pipe.close()
+            self.discard(pipe)
+
+    def discard(self, pipe: Pipe) -> None:
+        """Close a pipe that was borrowed, and lose what is in it."""
+        self.count -= 1
+        pipe.close()
 
     def givenUp(self, error: OSError) -> None:
         """Say, once, that this kernel doesn't splice for us."""
@@ -108,7 +127,7 @@ class PipePool:
     def close(self) -> None:
         """Close all."""
         while self._free:
-            self._free.pop().close()
+            self.discard(self._free.pop())
 
 
 #: One for the process: what is in a pipe belongs to one relay, an empty one to nobody.
@@ -146,12 +165,15 @@ class Splice:
             try:
                 moved = os.splice(source, pipe.input, pipe.size, flags=_NONBLOCK_MOVE)
             except BlockingIOError:
-                break
+                if left < TURN:
+                    break
+                moved = 0
             except OSError as error:
                 return self._refused(error)
             if not moved:
+                # The end; or an urgent octet, which splice stops at for ever.  recv knows.
                 self._giveBack()
-                return self._source.endOfInput()
+                return self._source.receive()
             self.leg.received += moved
             self._held = moved
             left -= moved
@@ -192,7 +214,7 @@ class Splice:
     def close(self) -> None:
         """The sink is gone: what is held for it is lost."""
         if self._pipe is not None:
-            self._pipe.close()
+            self._pipes.discard(self._pipe)
             self._pipe = None
         self._held = 0
 

@@ -185,6 +185,7 @@ class Bind:
         )
         self._bound = Address(ends[0].address, port)
         self._expiry = server.clock.callLater(settings.bind_timeout, self._expired)
+        server.binds.add(self)
         session.promise(Address(named(ends[0].address, settings.advertised), port))
 
     def _ends(self, addresses: Sequence[IPAddress]) -> list[Own]:
@@ -280,9 +281,13 @@ class Bind:
 
     def _connected(self, leg: PeerLeg, peer: Address) -> None:
         """The peer is connected: send the second reply, and relay."""
-        tune(leg.transport)
-        self._session.record.dialled = str(peer)
-        self._session.relay(leg, peer)
+        try:
+            tune(leg.transport)
+            self._session.record.dialled = str(peer)
+            self._session.relay(leg, peer)
+        except Exception:
+            leg.transport.abortConnection()
+            self._session.fail(Failure())
 
     # The end.
 
@@ -299,6 +304,7 @@ class Bind:
         if self._finding is not None:
             self._finding.cancel()
         self._listeners.close()
+        self._session.server.binds.discard(self)
         expiry, self._expiry = self._expiry, None
         if expiry is not None and expiry.active():
             expiry.cancel()

@@ -86,8 +86,14 @@ class Connect:
         if leg.lost is not None:
             raise DialError(Reply.CONNECTION_REFUSED, "the target reset the connection at once")
         transport = leg.transport
-        tune(transport)
-        peer = ipAddress(transport.getPeer())
-        bound = ipAddress(transport.getHost())
+        try:
+            tune(transport)
+            peer = ipAddress(transport.getPeer())
+            bound = ipAddress(transport.getHost())
+        except OSError:
+            transport.abortConnection()
+            raise DialError(
+                Reply.CONNECTION_REFUSED, "the target reset the connection as soon as it was made"
+            ) from None
         self._session.record.dialled = str(Address(*peer)) if peer else "unix"
         self._session.relay(leg, Address(*bound) if bound else UNSPECIFIED)

@@ -21,9 +21,10 @@ from twisted_socks5.auth import Authenticator
 from twisted_socks5.config import Settings
 from twisted_socks5.deadlines import DeadlineQueue
 from twisted_socks5.dialing import HappyEyeballs
-from twisted_socks5.limits import ConnectionLimits, LoginSlowdown
+from twisted_socks5.limits import RESERVED_DESCRIPTORS, ConnectionLimits, LoginSlowdown, LoginTurns
 from twisted_socks5.logs import AccessLog, TwistedAccessLog
 from twisted_socks5.relay import IdleWatch
+from twisted_socks5.relay.splice import PIPES
 from twisted_socks5.resolving import NameLookup, ThreadedResolver
 from twisted_socks5.reverselookup import ReverseLookup
 from twisted_socks5.rules import Rules
@@ -46,6 +47,9 @@ if TYPE_CHECKING:
     )
 
     from twisted_socks5.interfaces import IDialer, IPAddress, IRules
+
+#: File descriptors that an association or a waiting BIND takes beside its session's two.
+MORE = 4
 
 #: Sessions over the limit that are still told so (REP 1); any further connection is just closed.
 TOLD = 64
@@ -136,7 +140,12 @@ class SOCKS5ServerFactory(ServerFactory):
             settings.max_connections, settings.max_connections_per_client
         )
         self.slowdown = LoginSlowdown()
+        self.turns = LoginTurns()
+        #: File descriptors that the process may have; L{None}: there is no telling.
+        self.descriptors: int | None = None
         self.sessions: set[SOCKS5ServerProtocol] = set()
+        #: BINDs that wait for their peer.
+        self.binds: set[Bind] = set()
         self.listeningPorts: set[int] = set()
         self.idle = IdleWatch(self.clock, settings.idle_timeout, settings.half_closed_timeout)
         self.negotiating: DeadlineQueue[SOCKS5ServerProtocol] = DeadlineQueue(
@@ -170,6 +179,15 @@ class SOCKS5ServerFactory(ServerFactory):
     def isOwn(self, address: IPAddress, port: int) -> bool:
         """Tell whether C{port} of C{address} is this server itself."""
         return port in self.listeningPorts and isLocalAddress(address)
+
+    @property
+    def scarce(self) -> bool:
+        """Whether another request might find no file descriptor."""
+        if self.descriptors is None:
+            return False
+        beside = len(self.associations) + len(self.binds)
+        used = RESERVED_DESCRIPTORS + 2 * (len(self.sessions) + PIPES.count) + MORE * beside
+        return used + MORE > self.descriptors
 
     def buildProtocol(self, addr: IAddress | None) -> SOCKS5ServerProtocol | None:
         """Make a session; one too many is told so at its request, as long as there is room."""

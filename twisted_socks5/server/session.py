@@ -17,6 +17,7 @@ A session knows nothing of names, rules and targets: that is its command's busin
 from __future__ import annotations
 
 from collections.abc import Callable
+from ipaddress import ip_address
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
 from twisted.cred.credentials import Anonymous
@@ -35,6 +36,7 @@ from twisted_socks5.auth import OctetCredentials
 from twisted_socks5.errors import RequestError
 from twisted_socks5.interfaces import Access
 from twisted_socks5.logs import AccessRecord
+from twisted_socks5.protection import is_local
 from twisted_socks5.relay import Leg, Outcome, TCPRelay
 from twisted_socks5.relay.tcp import knowsHalfClose, tune
 from twisted_socks5.wire import (
@@ -68,6 +70,10 @@ KEPT = 65536
 
 #: SOCKS4 has two commands, and Tor gave SOCKS4a one more; a reply has no room for a name.
 _COMMANDS4 = frozenset((Command.CONNECT, Command.BIND, Command.RESOLVE))
+
+
+#: The client that a PROXY protocol header does not tell, or not credibly.
+NOBODY_IN_PARTICULAR = ip_address("0.0.0.0")
 
 
 class Undertaking(Protocol):
@@ -132,6 +138,7 @@ class SOCKS5ServerProtocol(TwistedProtocol):
         self._relay: TCPRelay | None = None
         #: A request that came together with its credentials, as SOCKS4's do.
         self._awaiting: Request4 | None = None
+        self._guessed = b""
         self._clientEnded = False
         self._told = False
         self._paused = False
@@ -296,6 +303,10 @@ class SOCKS5ServerProtocol(TwistedProtocol):
             self.peer = peer
             found = ipAddress(peer)
             self.client = found[0] if found else None
+            if is_local(self.client):
+                # Whoever can speak the PROXY protocol to us can say this; nobody becomes this
+                # host by saying so.
+                self.client = NOBODY_IN_PARTICULAR
             self.record.client = _text(peer)
             self._overload = self.server.sessionReturns(self)
         self._negotiate(data)
@@ -386,6 +397,11 @@ class SOCKS5ServerProtocol(TwistedProtocol):
         if self._overload:
             self.refuse(Reply.GENERAL_FAILURE, self._overload)
             return
+        if self.server.scarce:
+            reason = "no file descriptors to spare"
+            self.log.warn("{client}: {reason}", client=self.record.client, reason=reason)
+            self.refuse(Reply.GENERAL_FAILURE, reason)
+            return
         command = self.server.commands.get(request.command)
         if request.version == SOCKS4_VERSION and request.command not in _COMMANDS4:
             command = None
@@ -416,11 +432,22 @@ class SOCKS5ServerProtocol(TwistedProtocol):
 
     def _login(self, credentials: Anonymous | OctetCredentials) -> None:
         self._receiver = self._keep
+        if isinstance(credentials, OctetCredentials):
+            user, now = credentials.username, self.server.clock.seconds()
+            wait = self.server.turns.wait(self.client, user, now)
+            if wait:
+                self._pending = self.server.clock.callLater(wait, self._login, credentials)
+                return
+        self._ask(credentials)
+
+    def _ask(self, credentials: Anonymous | OctetCredentials) -> None:
+        self._guessed = getattr(credentials, "username", b"")
         self._pending = pending = self.server.authenticator.login(credentials, self.peer)
         pending.addCallbacks(self._loggedIn, self._notLoggedIn).addErrback(self.fail)
 
     def _loggedIn(self, login: tuple[ISOCKS5Avatar, Callable[[], object]]) -> None:
         self._pending = None
+        self.server.turns.succeeded(self.client, self._guessed)
         self.avatar, self._logout = login
         # A SOCKS4 client's USERID stays where nobody is asked: it may be worth something.
         self.record.user = self.avatar.name or self.record.user
@@ -437,6 +464,7 @@ class SOCKS5ServerProtocol(TwistedProtocol):
         if failure.check(CancelledError):
             return
         now = self.server.clock.seconds()
+        self.server.turns.failed(self.client, self._guessed, now)
         delay = self.server.slowdown.failed(self.client, now)
         reason = str(failure.value) or "wrong user name or password"
         self._pending = self.server.clock.callLater(delay, self._denyLogin, reason)

@@ -75,6 +75,7 @@ class StreamPort:
         # Accepted sockets inherit both: two calls less for each.
         self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, True)
         self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, True)
+        self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_OOBINLINE, True)
         watch.addReader(self)
 
     def fileno(self) -> int:

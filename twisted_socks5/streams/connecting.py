@@ -63,6 +63,8 @@ class _Connecting:
             self._fd = opened.fileno()
             opened.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, True)
             opened.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, True)
+            # An urgent octet is part of the stream; out of band it would be lost.
+            opened.setsockopt(socket.SOL_SOCKET, socket.SO_OOBINLINE, True)
             if bindAddress is not None:
                 opened.bind(bindAddress)
         except OSError as trouble:
