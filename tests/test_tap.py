@@ -21,6 +21,7 @@ from twisted_socks5 import tap
 from twisted_socks5.config import Filtering, Settings
 from twisted_socks5.errors import ConfigurationError
 from twisted_socks5.logs import FileAccessLog, TwistedAccessLog
+from twisted_socks5.relay.splice import PIPES
 from twisted_socks5.service import SOCKS5Service
 from twisted_socks5.tap import Options, StartFailure
 from twisted_socks5.testing import MemoryReactor, PeerFactory
@@ -58,6 +59,7 @@ class TapCase(SynchronousTestCase):
         self.patch(tap, "signal", self.signals)
         self.patch(tap, "gc", self)
         self.patch(tap, "raiseDescriptorLimit", lambda: 1064)
+        self.patch(PIPES, "limit", PIPES.limit)
         self.stderr = io.StringIO()
         self.patch(sys, "__stderr__", self.stderr)
 
