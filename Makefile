@@ -103,7 +103,7 @@ test-oldest: ## the tests with the oldest Twisted that is supported
 bench: $(TOOLS) ## measure beside the proxies that are installed; writes docs/benchmarks.md
 	$(RUN)/python benchmarks/compare --peers benchmarks/peers.toml --installed --steady \
 		--baseline plain-twisted \
-		--workloads connect,bulk-down,bulk-up,bulk-16,rr-1,rr-64,idle \
+		--workloads connect,bulk-down,bulk-up,bulk-16,rr-1,rr-64,udp,bind,idle \
 		--markdown docs/benchmarks.md --json build/benchmarks.json $(BENCH_ARGS)
 
 clean: ## remove what the checks left behind

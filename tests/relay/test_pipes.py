@@ -7,17 +7,18 @@ import fcntl
 import os
 import socket
 import sys
-from typing import Any
+from typing import Any, cast
 from unittest import skipUnless
 
 from twisted.internet.task import Clock
+from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 
 from twisted_socks5.relay import Leg, Outcome, TCPRelay
-from twisted_socks5.relay.splice import KEPT_PIPES, PIPE_SIZE, Pipe, PipePool, Splice
+from twisted_socks5.relay.splice import KEPT_PIPES, Pipe, PipePool, Splice
 from twisted_socks5.streams import BUFFER, Stream
 
-F_SETPIPE_SZ = 1031
+F_SETPIPE_SZ, F_GETPIPE_SZ = 1031, 1032
 
 
 class Watching(Clock):
@@ -84,7 +85,7 @@ class PipeTests(SynchronousTestCase):
         pipe = Pipe()
         self.assertFalse(os.get_blocking(pipe.input) or os.get_blocking(pipe.output))
         self.assertFalse(os.get_inheritable(pipe.input) or os.get_inheritable(pipe.output))
-        self.assertEqual(pipe.size, PIPE_SIZE)
+        self.assertEqual(pipe.size, fcntl.fcntl(pipe.input, F_GETPIPE_SZ))
         os.write(pipe.input, b"octets")
         self.assertEqual(os.read(pipe.output, 10), b"octets")
         pipe.close()
@@ -155,9 +156,9 @@ class SplicedTests(SynchronousTestCase):
         self.legs = [Leg(), Leg()]
         self.streams = []
         for leg, end in zip(self.legs, (far, near), strict=True):
-            stream = Stream(self.reactor, end, leg)  # type: ignore[arg-type]  # it is a Watch
+            stream = Stream(cast(Any, self.reactor), end, leg)
             self.reactor.addReader(stream)
-            leg.makeConnection(stream)  # type: ignore[arg-type]  # as streams do
+            leg.makeConnection(stream)
             self.streams.append(stream)
         self.relay = TCPRelay(self.legs[0], self.legs[1], self.outcomes.append)
         self.relay.start()
@@ -219,7 +220,7 @@ class SplicedTests(SynchronousTestCase):
         for stream in list(self.reactor.writers):
             lost = stream.doWrite()
             if lost is not None:
-                stream.connectionLost(lost)
+                stream.connectionLost(Failure(lost))
         self.assertTrue(self.splice.empty)
         self.assertEqual(self.pool.count, 0)
 
