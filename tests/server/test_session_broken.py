@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from OpenSSL import SSL
 from twisted.internet.defer import Deferred, fail, succeed
 from twisted.internet.protocol import Protocol
+from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from tests.auth.fakes import Realm, knows
@@ -178,14 +180,30 @@ class BrokenTests(ServerCase):
         other = proxy.say(GREETING)
 
         def select(_: object) -> None:
-            raise Bug
+            raise Bug("of ours")
 
         self.patch(proxy.server.authenticator, "select", select)
         client = proxy.say(GREETING)
         self.assertTrue(client.lost or client.eof)
-        self.assertEqual((len(proxy.records), len(proxy.server.limits)), (1, 1))
+        self.assertEqual(self.record().reason, "Bug during the negotiation")
+        self.assertEqual(len(proxy.server.limits), 1)
         self.assertIsNone(other.lost)
         self.assertEqual(len(self.flushLoggedErrors(Bug)), 1)
+
+    def test_endsTwice(self) -> None:
+        """A session that is told of its end twice ends once, for the first reason: TLS' here."""
+        proxy = self.serve()
+        client = proxy.connect()
+        (session,) = proxy.server.sessions
+        error = SSL.Error([("SSL routines", "", "http request")])
+        session.connectionLost(Failure(error))
+        self.assertEqual(len(proxy.server.limits), 0)
+        client.abort()
+        proxy.settle()
+        self.assertEqual(
+            self.record().reason,
+            "TLS failed ([('SSL routines', '', 'http request')]) during the negotiation",
+        )
 
     def test_accessLog(self) -> None:
         """An access log that breaks is in the other log, and no session stays for it."""

@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 from twisted.cred.credentials import Anonymous
 from twisted.internet.address import IPv4Address
 from twisted.internet.defer import CancelledError
-from twisted.internet.error import ConnectionDone
+from twisted.internet.error import ConnectionAborted, ConnectionDone, ConnectionLost
 from twisted.internet.interfaces import IHalfCloseableProtocol
 from twisted.internet.protocol import Protocol as TwistedProtocol
 from twisted.logger import Logger
@@ -181,8 +181,7 @@ class SOCKS5ServerProtocol(TwistedProtocol):
         if self._relay is not None:
             self._relay.client.connectionLost(reason)
         else:
-            how = "closed" if reason.check(ConnectionDone) else "reset"
-            self._end(f"client {how} during the {self._stage()}")
+            self._end(f"{_howLost(reason)} during the {self._stage()}")
 
     # What a command asks of its session.
 
@@ -557,6 +556,19 @@ def _text(address: IAddress) -> str:
         return f"{address.host}:{address.port}"
     found = ipAddress(address)
     return str(Address(*found)) if found else "unix"
+
+
+def _howLost(reason: Failure) -> str:
+    """Say how a connection came to its end: the client's doing, or what else."""
+    if reason.check(ConnectionDone):
+        return "client closed"
+    if reason.check(ConnectionLost, ConnectionAborted):
+        return "client reset"
+    error = type(reason.value)
+    if error.__module__.startswith("OpenSSL."):
+        return f"TLS failed ({str(reason.value)[:200]})"
+    # An error of ours, which is in the log; its text may be of anything.
+    return error.__name__
 
 
 def _ignore(_: bytes) -> None:
