@@ -14,7 +14,7 @@ from __future__ import annotations
 import re
 from functools import lru_cache
 from ipaddress import AddressValueError, IPv4Address, IPv6Address, ip_address
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import idna
 
@@ -292,13 +292,20 @@ def ipAddress(address: IAddress) -> tuple[IPAddress, int] | None:
         L{None} for a L{UNIXAddress<twisted.internet.address.UNIXAddress>}, which is this host.
     @raise ValueError: it is neither; a stranger must not be taken for this host.
     """
-    from twisted.internet import address as addresses
-
-    if isinstance(address, (addresses.IPv4Address, addresses.IPv6Address)):
+    internet, unix = _kinds()
+    if isinstance(address, internet):
         return _parsed(address.host), address.port
-    if isinstance(address, addresses.UNIXAddress):
+    if isinstance(address, unix):
         return None
     raise ValueError(f"not the address of an IP or Unix socket: {address!r}")
+
+
+@lru_cache(maxsize=1)
+def _kinds() -> tuple[Any, Any]:
+    """Import Twisted's addresses when they are first met: a rule can do without."""
+    from twisted.internet import address as addresses
+
+    return (addresses.IPv4Address, addresses.IPv6Address), addresses.UNIXAddress
 
 
 @lru_cache(maxsize=4096)
