@@ -131,9 +131,11 @@ class FullTests(ServerCase):
 
     def test_drain(self) -> None:
         """Those over the limit that have not requested yet are ended with the others."""
-        relay, *_ = self.relays(1, settings={"max_connections": 2})
-        silent, told = self.proxy.connect(), self.proxy.connect(HERE)
-        self.proxy.say(GREETING, request())
+        relay, *_ = self.relays(1, settings={"max_connections": 1})
+        told = self.proxy.connect()
+        self.proxy.server.limits.total = 2
+        silent = self.proxy.connect()
+        self.assertEqual(len(self.proxy.server.limits), 2)
         self.proxy.server.drain("the proxy stops")
         self.proxy.settle()
         self.assertTrue(silent.wasReset and told.wasReset)

@@ -1,7 +1,7 @@
 """
 A proxy on a reactor of its own, and what real sockets do to it.
 
-Run as C{python -m tests.streams.scenarios REACTOR PATH SIZE}: the proxy is in the main thread, on
+Run as C{python -m tests.streams.scenarios REACTOR PATH}: the proxy is in the main thread, on
 that reactor; its clients and targets are plain blocking sockets in another one.  What each
 scenario found goes to the standard output, as a line of JSON: nothing where all was well.
 
@@ -30,8 +30,16 @@ GRANTED = b"\5\0\5\0\0\1"
 #: Nothing here takes longer, unless it hangs.
 SECONDS = 20
 
-#: What the kernel may hold of a direction, at both of its sides; a pipe; and the proxy itself.
-HELD = 30_000_000
+#: What clients and targets let the kernel hold for them.
+BUFFER = 1 << 18
+
+#: What may be held of one whose reader does not read: all that the kernel lets a socket receive,
+#: which is the proxy's, and what pipe, buffers and the other sockets hold.
+with open("/proc/sys/net/ipv4/tcp_rmem") as limits:
+    HELD = int(limits.read().split()[2]) + 8_000_000
+
+#: Octets of a flood: more than that.
+SIZE = max(50_000_000, HELD + 20_000_000)
 
 PIECE = bytes(range(256)) * 256
 
@@ -64,7 +72,12 @@ class Conversation:
     def __init__(self, proxy: int) -> None:
         with socket.create_server(("127.0.0.1", 0)) as listening:
             listening.settimeout(SECONDS)
-            self.client = socket.create_connection(("127.0.0.1", proxy), SECONDS)
+            self.client = socket.socket()
+            for each in (listening, self.client):
+                each.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, BUFFER)
+                each.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, BUFFER)
+            self.client.settimeout(SECONDS)
+            self.client.connect(("127.0.0.1", proxy))
             self.client.sendall(CONNECT_TO + listening.getsockname()[1].to_bytes(2, "big"))
             self.target, _ = listening.accept()
             self.target.settimeout(SECONDS)
@@ -149,18 +162,14 @@ class Scenarios:
     @ivar records: the access log.
     """
 
-    def __init__(
-        self, proxy: Any, port: int, size: int, transport: str, do: Callable[..., Any]
-    ) -> None:
+    def __init__(self, proxy: Any, port: int, transport: str, do: Callable[..., Any]) -> None:
         """
-        @param size: how many octets make a flood.
         @param transport: what sessions should stand on.
         @param do: calls something in the proxy's thread, and returns what that returns.
         """
         self.proxy = proxy
         self.transport = {transport}
         self.port = port
-        self.size = size
         self.do = do
         self.records: list[Any] = []
         self.ended = threading.Condition()
@@ -252,12 +261,12 @@ class Scenarios:
             said = Conversation(self.port)
             reading, writing = getattr(said, reader), getattr(said, writer)
             writing.setblocking(False)
-            size, sent = self.size, 0
+            size, sent = SIZE, 0
             # Until nothing can be sent for a while.
             while sent < size and select.select([], [writing], [], 0.3)[1]:
                 at = sent % len(PIECE)
                 sent += writing.send(PIECE[at : at + size - sent])
-            if sent >= min(size, HELD):
+            if sent > HELD:
                 raise Failed(
                     f"{sent} octets were taken of a {writer} whose {reader} does not read"
                 )
@@ -343,7 +352,7 @@ def descriptors() -> set[str]:
     return found
 
 
-def main(name: str, path: str, size: int) -> None:
+def main(name: str, path: str) -> None:
     """Run all scenarios."""
     importlib.import_module(f"twisted.internet.{REACTORS[name]}").install()
     from twisted.internet import reactor as installed
@@ -393,7 +402,7 @@ def main(name: str, path: str, size: int) -> None:
 
     def play(port: int) -> None:
         transport = "Server" if path == "portable" else "Stream"
-        scenarios = Scenarios(service, port, size, transport, do)
+        scenarios = Scenarios(service, port, transport, do)
         noted.append(scenarios)
         scenarios.pingPong()
         do(PIPES.close)
@@ -435,4 +444,4 @@ def main(name: str, path: str, size: int) -> None:
 
 
 if __name__ == "__main__":
-    main(sys.argv[1], sys.argv[2], int(sys.argv[3]))
+    main(sys.argv[1], sys.argv[2])

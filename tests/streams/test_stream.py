@@ -430,7 +430,7 @@ class CloseTests(StreamCase):
         self.assertEqual(self.near.events, ["made"])
 
     def test_close(self) -> None:
-        """A close goes behind what waits; what comes meanwhile is not read."""
+        """A close goes behind what waits, and is one, however often it is asked for."""
         self.connect(window=100, sendBuffer=100)
         self.far.pause()
         self.stream.write(FLOOD)
@@ -443,6 +443,16 @@ class CloseTests(StreamCase):
         self.settle()
         self.assertOctets(self.far.received, FLOOD)
         self.assertEqual(self.near.events, ["made", "ConnectionDone"])
+
+    def test_closeReadsNoMore(self) -> None:
+        """What comes while it is being closed is not read."""
+        self.connect(window=100, sendBuffer=100)
+        self.far.pause()
+        self.stream.write(FLOOD)
+        self.stream.loseConnection()
+        self.far.write(b"late")
+        self.settle()
+        self.assertEqual(self.near.events, ["made"])
 
     def test_bothOrders(self) -> None:
         """Either side may end first, and the other then."""
