@@ -63,6 +63,7 @@ What is here
     that says whose turn it is (C{EXPECT_…}: the peer's, C{MUST_…}: ours).
   - C{pack_x} and C{parse_x} for each message alone, and the messages as values.
   - L{parse_header} and L{pack_header} for step 6, and L{ReassemblyQueue} for fragments.
+  - L{ServerChallenge} and L{ClientChallenge}: step 3 of method 3 (CHAP).
   - L{TokenReader} for the frames of step 3 once everything is in them.
   - L{ProtocolError}: the peer's mistakes, each with the octets to answer it with.
     L{LocalProtocolError}: ours.
@@ -134,6 +135,19 @@ from .address import (
     pack_address,
     parse_address,
 )
+from .chap import (
+    CHALLENGE_TRANSITIONS,
+    Challenge,
+    ChallengeAlgorithm,
+    ChallengeOffer,
+    ChallengeResponse,
+    ChallengeState,
+    ChallengeStatus,
+    ChallengeStep,
+    ClientChallenge,
+    ServerChallenge,
+    respond_to,
+)
 from .client import TRANSITIONS as CLIENT_TRANSITIONS
 from .client import ClientEvent, ClientNegotiation, ClientState, ClientStep
 from .constants import (
@@ -159,6 +173,7 @@ from .errors import (
     AuthenticationFailed,
     DatagramError,
     LocalProtocolError,
+    MalformedChallenge,
     MalformedCredentials,
     MalformedFrame,
     MalformedRequest,
@@ -209,6 +224,7 @@ from .userpass import (
 )
 
 __all__ = [
+    "CHALLENGE_TRANSITIONS",
     "CLIENT_TRANSITIONS",
     "MAX_BUFFERED",
     "MAX_NAME",
@@ -223,6 +239,14 @@ __all__ = [
     "AddressType",
     "AuthenticationFailed",
     "Buffer",
+    "Challenge",
+    "ChallengeAlgorithm",
+    "ChallengeOffer",
+    "ChallengeResponse",
+    "ChallengeState",
+    "ChallengeStatus",
+    "ChallengeStep",
+    "ClientChallenge",
     "ClientEvent",
     "ClientNegotiation",
     "ClientState",
@@ -234,6 +258,7 @@ __all__ = [
     "Greeting",
     "Host",
     "LocalProtocolError",
+    "MalformedChallenge",
     "MalformedCredentials",
     "MalformedFrame",
     "MalformedRequest",
@@ -252,6 +277,7 @@ __all__ = [
     "Request",
     "Request4",
     "SOCKS4Off",
+    "ServerChallenge",
     "ServerEvent",
     "ServerNegotiation",
     "ServerState",
@@ -293,4 +319,5 @@ __all__ = [
     "parse_status",
     "parse_username_password",
     "reply4_for",
+    "respond_to",
 ]

@@ -29,6 +29,7 @@ from .constants import (
 
 _REFUSED4: Final = bytes((SOCKS4_REPLY_VERSION, Reply4.REJECTED, 0, 0, 0, 0, 0, 0))
 _STATUS_FAILED: Final = bytes((USERNAME_PASSWORD_VERSION, 1))
+_CHALLENGE_FAILED: Final = bytes((1, 1, 0, 1, 1))
 _ABORT: Final = bytes((GSSAPI_VERSION, MTYP.ABORT))
 
 
@@ -178,6 +179,13 @@ class MalformedFrame(ProtocolError):
 
     def __init__(self, reason: str) -> None:
         super().__init__(reason, answer=_ABORT)
+
+
+class MalformedChallenge(ProtocolError):
+    """A message of CHAP that is none, or lacks what it must have: the STATUS of a failure."""
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(reason, answer=_CHALLENGE_FAILED)
 
 
 class TooManyOctets(ProtocolError):
