@@ -10,6 +10,9 @@ Nothing that a datagram brings about is fatal: what cannot be sent is dropped an
 kind, be it that there is no way to the target, that a socket reports an error, or that the send
 buffer is full, for a relay that waited would hold up everybody else.
 
+Datagrams come in batches where the reactor has them so, and what a batch leads to is sent when all
+of it was looked at: several datagrams of one length on the same way go as one.
+
 A target's leg is opened by the first datagram of its family and serves all targets: they all see
 one port (endpoint-independent mapping, RFC 4787, section 4.1).
 """
@@ -20,15 +23,19 @@ import errno
 import os
 import socket
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Protocol, cast
 
 from twisted.internet.error import CannotListenError, MessageLengthError
 from twisted.internet.interfaces import ISystemHandle
 from twisted.internet.protocol import DatagramProtocol
 
+from twisted_socks5.streams.datagrams import MAX_TRAIN, MAX_TRAIN_OCTETS
+
 if TYPE_CHECKING:
     from twisted.internet.interfaces import IListeningPort, IReactorUDP, IUDPTransport
+
+    from twisted_socks5.streams import DatagramUDP
 
 Endpoint = tuple[str, int]
 """An IP address as the system writes it, with its zone id if it has one, and a port."""
@@ -55,6 +62,9 @@ _SEND_ERRORS = {
 }
 
 _TRY_ANOTHER = (errno.EADDRINUSE, errno.EACCES)
+# In the place of an IP version: the client's leg.
+_CLIENT = 0
+
 _ANYWHERE = {4: "0.0.0.0", 6: "::"}
 
 
@@ -62,7 +72,7 @@ class Route:
     """
     The way to a target.
 
-    @ivar version: of IP: which leg.
+    @ivar version: of IP, 4 or 6: which leg.
     @ivar address: the target.
     @ivar failing: there was no way when it was tried the last time.
     """
@@ -107,7 +117,9 @@ class DatagramLeg(DatagramProtocol):
         self._lost = lost
         self._port: IListeningPort | None = None
 
-    def open(self, reactor: IReactorUDP, interface: str, ports: Iterable[int]) -> Endpoint:
+    def open(
+        self, reactor: IReactorUDP | DatagramUDP, interface: str, ports: Iterable[int]
+    ) -> Endpoint:
         """
         Bind a socket.
 
@@ -127,13 +139,29 @@ class DatagramLeg(DatagramProtocol):
                     break
             else:
                 host = self._port.getHost()
-                return host.host, host.port  # type: ignore[attr-defined]  # of a UDP port
+                return host.host, host.port  # type: ignore[union-attr]  # of a UDP port
         try:
             raise refusal
         finally:
             # Twisted does not close a socket that it could not bind, but leaves it to the garbage
             # collector; it is on the stack that this holds, and that holds this.
             del refusal
+
+    def datagramsReceived(self, batch: Iterable[tuple[bytes, Endpoint]]) -> None:
+        """Pass on what has come at once, each datagram with its source."""
+        raise NotImplementedError
+
+    def datagramReceived(self, datagram: bytes, addr: Endpoint) -> None:
+        """Pass on a single datagram."""
+        self.datagramsReceived(((datagram, addr),))
+
+    def sendTrain(self, datagrams: Sequence[bytes], address: Endpoint) -> bool:
+        """
+        Send several datagrams of one size, now and in one go.
+
+        @return: whether they are sent; if not, L{send} each.
+        """
+        return self._sendTrain is not None and self._sendTrain(datagrams, address)
 
     def send(self, datagram: bytes, address: Endpoint) -> str:
         """
@@ -162,6 +190,8 @@ class DatagramLeg(DatagramProtocol):
         """Bound: make room for bursts, and take the short way to the socket."""
         super().makeConnection(transport)
         self._send: Callable[[bytes, Endpoint], object] = transport.write
+        self._sendTrain: Callable[[Sequence[bytes], Endpoint], bool] | None
+        self._sendTrain = getattr(transport, "writeTrain", None)
         if ISystemHandle.providedBy(transport):
             handle = cast(socket.socket, transport.getHandle())
             _enlarge(handle, socket.SO_RCVBUF)
@@ -191,24 +221,34 @@ def _enlarge(handle: socket.socket, option: int) -> None:
 class ClientLeg(DatagramLeg):
     """The socket that the client sends to."""
 
-    def datagramReceived(self, datagram: bytes, addr: Endpoint) -> None:
-        """Pass a datagram on to its target."""
+    def datagramsReceived(self, batch: Iterable[tuple[bytes, Endpoint]]) -> None:
+        """Pass datagrams on to their targets."""
         relay = self._relay
-        found = relay.addressing.outward(datagram, addr)
-        if found is not None:
-            why = relay.send(*found)
-            if why:
-                relay.drops[why] += 1
+        outward = relay.addressing.outward
+        try:
+            for datagram, source in batch:
+                found = outward(datagram, source)
+                if found is not None:
+                    route, payload = found
+                    relay.gather(route, payload, len(payload))
+        finally:
+            relay.flush()
 
 
 class TargetLeg(DatagramLeg):
     """The socket that the targets of one family see."""
 
-    def datagramReceived(self, datagram: bytes, addr: Endpoint) -> None:
-        """Pass a datagram on to the client."""
-        found = self._relay.addressing.inward(addr)
-        if found is not None:
-            self._relay.answer(found[0], datagram, found[1])
+    def datagramsReceived(self, batch: Iterable[tuple[bytes, Endpoint]]) -> None:
+        """Pass datagrams on to the client."""
+        relay = self._relay
+        inward = relay.addressing.inward
+        try:
+            for datagram, source in batch:
+                found = inward(source)
+                if found is not None:
+                    relay.answer(found[0], datagram, found[1])
+        finally:
+            relay.flush()
 
 
 class UDPRelay:
@@ -225,7 +265,10 @@ class UDPRelay:
     addressing: Addressing
 
     def __init__(
-        self, reactor: IReactorUDP, sources: Mapping[int, str], lost: Callable[[], object]
+        self,
+        reactor: IReactorUDP | DatagramUDP,
+        sources: Mapping[int, str],
+        lost: Callable[[], object],
     ) -> None:
         """
         @param reactor: has the sockets.
@@ -238,6 +281,12 @@ class UDPRelay:
         self._client = ClientLeg(self, lost)
         self._targets: dict[int, TargetLeg] = {}
         self._closed = False
+        self._wayBack = Route(_CLIENT, ("", 0))
+        #: What is gathered: datagrams of one length for one address, and their payloads' sizes.
+        self._way = self._wayBack
+        self._length = self._room = 0
+        self._train: list[bytes] = []
+        self._sizes: list[int] = []
         self.sent = 0
         self.received = 0
         self.datagrams = 0
@@ -260,23 +309,61 @@ class UDPRelay:
 
         @return: why it was dropped, for the caller to count; empty: it is sent.
         """
-        leg = self._targets.get(route.version) or self._openTarget(route.version)
+        leg = self._leg(route)
         why = leg.send(payload, route.address) if leg is not None else NO_SOCKET
-        if not why:
-            self.sent += len(payload)
-            self.datagrams += 1
-        elif why not in (FULL, TOO_LARGE):
-            route.failing = True
+        self._count(why, route, len(payload))
         return why
 
     def answer(self, header: bytes, payload: bytes, client: Endpoint) -> None:
-        """Send a datagram to the client, or drop it."""
-        why = self._client.send(header + payload, client)
-        if why:
-            self.drops[why] += 1
+        """Send a datagram to the client with the next L{flush}, or drop it."""
+        self.deliver(header + payload, len(payload), client)
+
+    def deliver(self, datagram: bytes, size: int, client: Endpoint) -> None:
+        """
+        Send a datagram to the client as it is, with the next L{flush}, or drop it.
+
+        @param datagram: the header included.
+        @param size: octets of its payload.
+        @param client: the client.
+        """
+        if self._wayBack.address != client:
+            self._wayBack = Route(_CLIENT, client)
+        self.gather(self._wayBack, datagram, size)
+
+    def gather(self, way: Route, datagram: bytes, size: int) -> None:
+        """
+        Send a datagram with the next L{flush}, and others of its length on the same way with it.
+
+        @param size: octets of its payload.
+        """
+        length = len(datagram)
+        if way is not self._way or length != self._length or not self._room:
+            self.flush()
+            self._way, self._length = way, length
+            # An empty one travels alone: several would have no length to be cut at.
+            self._room = min(MAX_TRAIN, MAX_TRAIN_OCTETS // length) if length else 1
+        self._train.append(datagram)
+        self._sizes.append(size)
+        self._room -= 1
+
+    def flush(self) -> None:
+        """Send what was gathered, or drop it."""
+        train, sizes, way = self._train, self._sizes, self._way
+        if not train:
+            return
+        self._train, self._sizes, self._room = [], [], 0
+        leg = self._leg(way)
+        if leg is None:
+            self.drops[NO_SOCKET] += len(train)
+            way.failing = True
+        elif len(train) > 1 and leg.sendTrain(train, way.address):
+            self._count("", way, sum(sizes), len(train))
         else:
-            self.received += len(payload)
-            self.datagrams += 1
+            for datagram, size in zip(train, sizes, strict=True):
+                why = leg.send(datagram, way.address)
+                self._count(why, way, size)
+                if why:
+                    self.drops[why] += 1
 
     def close(self) -> None:
         """Release all sockets, at once and for ever."""
@@ -284,6 +371,23 @@ class UDPRelay:
         for leg in (self._client, *self._targets.values()):
             leg.close()
         self._targets.clear()
+
+    def _leg(self, way: Route) -> DatagramLeg | None:
+        if way.version == _CLIENT:
+            return self._client
+        return self._targets.get(way.version) or self._openTarget(way.version)
+
+    def _count(self, why: str, way: Route, size: int, datagrams: int = 1) -> None:
+        """Count what was sent; or, if it was not for a reason, note that there is no way."""
+        if why:
+            if why not in (FULL, TOO_LARGE):
+                way.failing = True
+            return
+        self.datagrams += datagrams
+        if way.version == _CLIENT:
+            self.received += size
+        else:
+            self.sent += size
 
     def _openTarget(self, version: int) -> TargetLeg | None:
         if self._closed:
