@@ -60,6 +60,7 @@ test: ## run every check, from lint to the installed wheel
 	@$(MAKE) --no-print-directory pytest
 
 $(TOOLS): $(INSTALLED)
+	@.ci/debian < tests/debian-packages.txt  # krb5's headers, to begin with
 	@echo "installing what the checks need into $(VENV)"
 	@$(PIP) install --editable '.[test,lint,docs]'
 	@touch $@
