@@ -13,6 +13,7 @@ from math import isfinite
 
 from twisted_socks5.errors import ConfigurationError
 from twisted_socks5.interfaces import IPAddress
+from twisted_socks5.wire.constants import Method
 
 #: Within so many seconds a failed request's connection must be closed (RFC 1928, section 6).
 MAX_LINGER = 10.0
@@ -102,6 +103,8 @@ class Settings:
     @ivar udp_filtering: who may answer these.
     @ivar socks4: whether SOCKS4 and 4a are served, too.
     @ivar resolve: whether Tor's commands RESOLVE and RESOLVE_PTR are.
+    @ivar methods: the authentication methods that are offered, in order of preference; L{None}
+        is all that the portal can check, a password before GSSAPI before none.
 
     @raise ConfigurationError: a value is out of range.
     """
@@ -124,6 +127,7 @@ class Settings:
     udp_filtering: Filtering = Filtering.ENDPOINT_INDEPENDENT
     socks4: bool = False
     resolve: bool = False
+    methods: tuple[Method, ...] | None = None
 
     def __post_init__(self) -> None:
         for field in fields(self):
@@ -145,3 +149,8 @@ class Settings:
         for ports in (self.bind_ports, self.udp_ports):
             if ports is not None and not (ports and 1 <= ports[0] <= ports[-1] <= 65535):
                 raise ConfigurationError("a range of ports must lie within 1 to 65535")
+        if self.methods is not None:
+            if not self.methods:
+                raise ConfigurationError("there must be a method to offer")
+            if len(set(self.methods)) < len(self.methods):
+                raise ConfigurationError("a method can be preferred only once")

@@ -106,11 +106,11 @@ class EndingTests(AssociationCase):
         self.control = self.dial()
         self.ask(self.control, ZEROS, b"early" * 1000)
         (session,) = self.server.sessions
-        self.assertEqual(session._negotiation.take_rest(), b"")
+        self.assertEqual(session.negotiation.take_rest(), b"")
         for _ in range(20):
             self.control.write(bytes(65536))
             self.reactor.advance(0)
-        self.assertEqual(session._negotiation.take_rest(), b"")
+        self.assertEqual(session.negotiation.take_rest(), b"")
         self.assertEqual(len(self.server.sessions), 1)
         self.assertEqual(self.end(), "client closed")
 

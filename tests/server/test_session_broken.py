@@ -179,7 +179,7 @@ class BrokenTests(ServerCase):
         proxy = self.serve()
         other = proxy.say(GREETING)
 
-        def select(_: object) -> None:
+        def select(*_: object) -> None:
             raise Bug("of ours")
 
         self.patch(proxy.server.authenticator, "select", select)

@@ -10,18 +10,18 @@ Knows METHODs and portals, and no octets of the wire.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import TYPE_CHECKING, Any
 
 from twisted.cred.credentials import IAnonymous
 from twisted.cred.error import UnauthorizedLogin
-from twisted.internet.defer import Deferred, maybeDeferred
+from twisted.internet.defer import CancelledError, Deferred, maybeDeferred
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 from twisted.python.reflect import qual
 
 from twisted_socks5.auth.checkers import CheckerChain
-from twisted_socks5.auth.methods import methodsFor, select
+from twisted_socks5.auth.methods import acceptanceOf, methodsFor, select
 from twisted_socks5.auth.realm import ANYBODY, SOCKS5Realm
 from twisted_socks5.auth.refusals import clientName, explain, withoutSecrets
 from twisted_socks5.interfaces import ISOCKS5Avatar
@@ -30,6 +30,8 @@ if TYPE_CHECKING:
     from twisted.cred.credentials import ICredentials
     from twisted.cred.portal import Portal
 
+    from twisted_socks5.auth.credentials import Interest
+    from twisted_socks5.auth.gssapi import Acceptance
     from twisted_socks5.wire.constants import Method
 
     _Admission = tuple[ISOCKS5Avatar, Callable[[], None]]
@@ -44,22 +46,41 @@ class Authenticator:
     @ivar portal: who knows.  Its checkers may change while the server runs.
     """
 
-    def __init__(self, portal: Portal) -> None:
+    def __init__(self, portal: Portal, order: Collection[Method] | None = None) -> None:
+        """
+        @param portal: who knows.
+        @param order: the methods to offer at all, in order of preference; L{None} is all that
+            can be checked.
+        """
         self.portal = portal
+        self._order = order
 
     @property
     def methods(self) -> tuple[Method, ...]:
-        """The METHODs that the portal can check now, in order of preference."""
-        return methodsFor(self.portal)
+        """The METHODs that the portal can check now of anybody, in order of preference."""
+        return methodsFor(self.portal, self._order)
 
-    def select(self, offered: bytes) -> Method:
+    @property
+    def acceptance(self) -> Acceptance:
+        """
+        How security contexts are accepted.
+
+        @raise LookupError: they are not; GSSAPI is not among the methods then.
+        """
+        found = acceptanceOf(self.portal)
+        if found is None:
+            raise LookupError("the portal accepts no security contexts")
+        return found
+
+    def select(self, offered: bytes, certified: bool = False) -> Method:
         """
         Choose the METHOD of a session (RFC 1928, section 3).
 
         @param offered: the greeting's METHODS, an octet each.
+        @param certified: whether the client has shown a certificate that can be checked.
         @return: the one preferred among those that can be checked, or C{NO_ACCEPTABLE_METHODS}.
         """
-        return select(self.methods, offered)
+        return select(methodsFor(self.portal, self._order, certified), offered)
 
     def anybody(self) -> ISOCKS5Avatar | None:
         """
@@ -78,7 +99,8 @@ class Authenticator:
         Let the portal decide who a client is.
 
         @param credentials: an L{OctetCredentials<twisted_socks5.auth.OctetCredentials>} or, for
-            method "none", an L{Anonymous<twisted.cred.credentials.Anonymous>}.
+            method "none", an L{Anonymous<twisted.cred.credentials.Anonymous>}, or what another
+            method has found out.
         @param mind: whatever the realm may want to know of the session.
         @return: fires with the avatar and its logout, to be called when the session ends; a
             second call does nothing, and what goes wrong in it is logged.  Fails with
@@ -87,7 +109,7 @@ class Authenticator:
             session ends before: it fails with L{CancelledError
             <twisted.internet.defer.CancelledError>}, and what the portal still answers is undone.
         """
-        visit = _Visit(clientName(credentials))
+        visit = _Visit(clientName(credentials), getattr(credentials, "interest", None))
         # The portal's own Deferred is never cancelled.  Its realm may be at work already, and an
         # avatar whose Deferred was cancelled would be lost on its way, and never logged out.
         asked = maybeDeferred(self.portal.login, credentials, mind, ISOCKS5Avatar)
@@ -102,9 +124,10 @@ class _Visit:
     It does not keep the credentials: a password has no business in memory once it was checked.
     """
 
-    def __init__(self, client: str) -> None:
+    def __init__(self, client: str, interest: Interest | None) -> None:
         self.answer: Deferred[_Admission] = Deferred(self._abandon)
         self._client = client
+        self._interest = interest
         self._abandoned = False
         self._logout: Callable[[], object] | None = None
 
@@ -121,6 +144,8 @@ class _Visit:
 
     def refused(self, failure: Failure, portal: Portal, credentials: ICredentials) -> None:
         """The portal does not let the client in, for whatever reason."""
+        if self._abandoned and failure.check(CancelledError):
+            return  # A checker that did not go on for nobody.
         reason = explain(failure, portal, credentials)
         if not self._abandoned:
             # A new failure: the portal's has frames, and in them what the client sent.
@@ -134,6 +159,9 @@ class _Visit:
 
     def _abandon(self, answer: object) -> None:
         self._abandoned = True
+        if self._interest is not None:
+            # For a checker that has not answered yet; to others it is nothing.
+            self._interest.lose()
 
     def _stuck(self, failure: Failure) -> None:
         # A realm is never shown the credentials, so there is nothing to look for in the text.

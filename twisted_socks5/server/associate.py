@@ -10,8 +10,9 @@ datagram's target.
 
 from __future__ import annotations
 
+from functools import partial
 from random import Random, SystemRandom
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING
 
 from twisted.internet.error import CannotListenError
 
@@ -21,12 +22,13 @@ from twisted_socks5.relay.udp import UDPRelay
 from twisted_socks5.server.bound import named, own, portsFrom
 from twisted_socks5.server.clientend import ClientEnd
 from twisted_socks5.server.datagrams import RuledAddressing
+from twisted_socks5.server.encapsulated import EncapsulatedAddressing, EncapsulatedRelay
 from twisted_socks5.server.routes import Routes
 from twisted_socks5.server.verdicts import Verdicts
 from twisted_socks5.wire import Address
 
 if TYPE_CHECKING:
-    from twisted.internet.interfaces import IReactorUDP
+    from collections.abc import Callable
 
     from twisted_socks5.server.session import SOCKS5ServerProtocol
     from twisted_socks5.wire import Request
@@ -53,21 +55,23 @@ class Associate:
         self._over = False
         self._seen = 0
         self._quietSince = server.clock.seconds()
-        # Every IReactorTCP of Twisted's has UDP, too.
-        reactor = cast("IReactorUDP", server.reactor)
+        reactor = server.datagrams
         sources = server.dialer.sources if isinstance(server.dialer, HappyEyeballs) else {}
-        self._relay = relay = UDPRelay(
-            reactor, {version: source[0] for version, source in sources.items()}, self._lost
-        )
+        ways = {version: source[0] for version, source in sources.items()}
         user = session.avatar.name if session.avatar is not None else None
         verdicts = Verdicts(session.rules, session.client, user, settings.udp_filtering)
-        self._addressing = relay.addressing = RuledAddressing(
-            relay,
-            ClientEnd(session.client, request.destination),
-            Routes(relay, verdicts, server.lookup, server.clock),
-            verdicts,
-            server.clock,
-        )
+        client = ClientEnd(session.client, request.destination)
+        encapsulation = session.encapsulation
+        relay: UDPRelay
+        rule: Callable[..., RuledAddressing]
+        if encapsulation is None:
+            relay, rule = UDPRelay(reactor, ways, self._lost), RuledAddressing
+        else:
+            relay = EncapsulatedRelay(reactor, ways, self._lost, encapsulation)
+            rule = partial(EncapsulatedAddressing, encapsulation)
+        self._relay = relay
+        routes = Routes(relay, verdicts, server.lookup, server.clock)
+        self._addressing = relay.addressing = rule(relay, client, routes, verdicts, server.clock)
 
     def start(self) -> None:
         """Bind a port, and tell the client which."""

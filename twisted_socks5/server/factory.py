@@ -18,9 +18,12 @@ from twisted.logger import Logger
 
 from twisted_socks5.addresses import ipAddress
 from twisted_socks5.auth import Authenticator
+from twisted_socks5.auth.gssapi import PrincipalChecker
+from twisted_socks5.auth.methods import principalChecker
 from twisted_socks5.config import Settings
 from twisted_socks5.deadlines import DeadlineQueue
 from twisted_socks5.dialing import HappyEyeballs
+from twisted_socks5.fairthreads import FairThreads
 from twisted_socks5.limits import RESERVED_DESCRIPTORS, ConnectionLimits, LoginSlowdown, LoginTurns
 from twisted_socks5.logs import AccessLog, TwistedAccessLog
 from twisted_socks5.relay import IdleWatch
@@ -34,7 +37,7 @@ from twisted_socks5.server.connect import Connect
 from twisted_socks5.server.localhost import isLocalAddress
 from twisted_socks5.server.resolve import Resolve, ResolvePTR
 from twisted_socks5.server.session import SOCKS5ServerProtocol, Undertaking
-from twisted_socks5.streams import StreamTCP, watchFor
+from twisted_socks5.streams import DatagramUDP, StreamTCP, watchFor
 from twisted_socks5.wire import Command
 
 if TYPE_CHECKING:
@@ -44,12 +47,22 @@ if TYPE_CHECKING:
         IHostnameResolver,
         IReactorTCP,
         IReactorTime,
+        IReactorUDP,
     )
 
     from twisted_socks5.interfaces import IDialer, IPAddress, IRules
 
 #: File descriptors that an association or a waiting BIND takes beside its session's two.
 MORE = 4
+
+#: Threads for security contexts: what they do is short, but for a file that is slow to come.
+SECURITY_THREADS = 4
+
+#: Jobs that may wait beside those of the connections: the steps of contexts that are not yet one.
+ROOM_FOR_STEPS = 1024
+
+#: Connections that are reckoned with where they have no limit.
+MANY = 1 << 16
 
 #: Sessions over the limit that are still told so (REP 1); any further connection is just closed.
 TOLD = 64
@@ -63,7 +76,9 @@ class SOCKS5ServerFactory(ServerFactory):
     @ivar reactor: what is neither a connection nor a name is asked of it.
     @ivar rules: who may reach what.
     @ivar associations: looked at from time to time, for those that are idle to end.
+    @ivar securityThreads: where security contexts are at work.
     @ivar streams: makes transports that are faster than the reactor's own, where it can.
+    @ivar datagrams: the same for UDP sockets; where it can't, the reactor itself.
     @ivar sessions: all sessions that have not ended.
     @ivar listeningPorts: ports that this server is known to listen on; no client from elsewhere
         may reach them through the proxy.
@@ -96,7 +111,8 @@ class SOCKS5ServerFactory(ServerFactory):
         @param reactor: connects to targets, and resolves names unless C{resolver} is given.
         @param portal: says who may use the server.  The methods that clients are offered are
             those its checkers can check: L{IAnonymous} is "none", L{IUsernamePassword} is
-            username and password (RFC 1929).
+            username and password (RFC 1929), L{IVerifiedPrincipal
+            <twisted_socks5.auth.gssapi.IVerifiedPrincipal>} is GSSAPI (RFC 1961).
         @param settings: the deadlines and limits.
         @param rules: judges each access; default: everything is permitted that does not reach
             the proxy host itself, see L{Rules}.
@@ -110,7 +126,17 @@ class SOCKS5ServerFactory(ServerFactory):
         self.clock: IReactorTime = clock or reactor  # type: ignore[assignment]
         # Reactors count from where they like; the access log wants the time of day.
         self.epoch = time.time() - self.clock.seconds()
-        self.authenticator = Authenticator(portal)
+        self.authenticator = Authenticator(portal, settings.methods)
+        # A connection has one job each way, so none of them is ever told that too much waits.
+        self.securityThreads = FairThreads(
+            reactor,
+            SECURITY_THREADS,
+            waiting=2 * (settings.max_connections or MANY) + ROOM_FOR_STEPS,
+            name="socks5-security",
+        )
+        principals = principalChecker(portal)
+        if isinstance(principals, PrincipalChecker):
+            principals.threads = self.securityThreads
         self.rules: IRules = Rules([], own=self.isOwn) if rules is None else rules
         self._ownResolver = ThreadedResolver(reactor)  # type: ignore[arg-type]
         self.lookup = NameLookup(
@@ -128,8 +154,12 @@ class SOCKS5ServerFactory(ServerFactory):
             timeout=settings.lookup_timeout,
         )
         self.streams: StreamTCP | None = None
+        # Every IReactorTCP of Twisted's has UDP, too.
+        self.datagrams = cast("IReactorUDP | DatagramUDP", reactor)
         if IReactorFDSet.providedBy(reactor):
-            self.streams = StreamTCP(watchFor(reactor))
+            watch = watchFor(reactor)
+            self.streams = StreamTCP(watch)
+            self.datagrams = DatagramUDP(watch)
         self.dialer: IDialer = dialer or HappyEyeballs(
             cast("IReactorTCP", self.streams or reactor),
             self.clock,
@@ -171,10 +201,17 @@ class SOCKS5ServerFactory(ServerFactory):
     def startFactory(self) -> None:
         """The first port listens."""
         self._ownResolver.start()
+        self.securityThreads.start()
 
     def stopFactory(self) -> None:
         """The last port listens no more."""
         self._ownResolver.stop()
+        # Sessions go on for a while, and what protects them does, too.
+        self.whenIdle().addCallback(self._stopThreads)
+
+    def _stopThreads(self, _: None) -> None:
+        if not self.numPorts:
+            self.securityThreads.stop()
 
     def isOwn(self, address: IPAddress, port: int) -> bool:
         """Tell whether C{port} of C{address} is this server itself."""

@@ -3,8 +3,10 @@ One control connection, from the greeting to its end.
 
 The story of a session, a receiver of octets for each part of it:
 
-  1. I{negotiating}: octets go to L{ServerNegotiation}, its events are answered here: a method is
-     selected, credentials are checked by the portal, the request starts its command;
+  1. I{negotiating}: octets go to L{ServerNegotiation}; what its events mean until it is known who
+     the client is, L{identification<twisted_socks5.server.identification>} says, and the request
+     starts its command.  With GSSAPI a layer may come between the socket and all that follows: it
+     is a transport like any other;
   2. I{waiting}, while it is our turn: what the client already sends is kept, and its transport
      paused, so nobody can make us gather octets;
   3. I{relaying}: the octets belong to a L{Leg};
@@ -20,10 +22,7 @@ from collections.abc import Callable
 from ipaddress import ip_address
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
-from twisted.cred.credentials import Anonymous
-from twisted.internet.address import IPv4Address
 from twisted.internet.defer import CancelledError
-from twisted.internet.error import ConnectionAborted, ConnectionDone, ConnectionLost
 from twisted.internet.interfaces import IHalfCloseableProtocol
 from twisted.internet.protocol import Protocol as TwistedProtocol
 from twisted.logger import Logger
@@ -32,27 +31,27 @@ from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from twisted_socks5.addresses import ipAddress
-from twisted_socks5.auth import OctetCredentials
+from twisted_socks5.auth.gssapi import describeLevel
 from twisted_socks5.errors import RequestError
 from twisted_socks5.interfaces import Access
 from twisted_socks5.logs import AccessRecord
 from twisted_socks5.protection import is_local
 from twisted_socks5.relay import Leg, Outcome, TCPRelay
 from twisted_socks5.relay.tcp import knowsHalfClose, tune
+from twisted_socks5.security.encapsulation import Encapsulation
+from twisted_socks5.server.endings import BROKEN, howLost, textOf
+from twisted_socks5.server.identification import EVENTS
 from twisted_socks5.wire import (
     UNSPECIFIED,
     Address,
     Command,
-    Greeting,
     LocalProtocolError,
-    Method,
+    ProtectionLevel,
     ProtocolError,
     Reply,
-    Reply4,
     Request,
     Request4,
     ServerNegotiation,
-    UsernamePassword,
 )
 from twisted_socks5.wire.constants import SOCKS4_VERSION
 
@@ -61,7 +60,10 @@ if TYPE_CHECKING:
 
     from twisted_socks5.interfaces import IPAddress, IRules, ISOCKS5Avatar
     from twisted_socks5.relay.tcp import StreamTransport
+    from twisted_socks5.security import ISecurityContext
     from twisted_socks5.server.factory import SOCKS5ServerFactory
+    from twisted_socks5.server.gssapi import GSSAPIDialogue
+    from twisted_socks5.server.login import Logout, Pending
 
 
 #: Octets that a client may send ahead while it is our turn; at that many, its transport pauses.
@@ -92,13 +94,6 @@ class Undertaking(Protocol):
         """The session is over: leave nothing open."""
 
 
-class Pending(Protocol):
-    """What can be called off: a Deferred or a DelayedCall."""
-
-    def cancel(self) -> object:
-        """Call it off."""
-
-
 @implementer(IHalfCloseableProtocol)
 class SOCKS5ServerProtocol(TwistedProtocol):
     """
@@ -108,6 +103,11 @@ class SOCKS5ServerProtocol(TwistedProtocol):
     @ivar record: what the access log will say.
     @ivar client: the client's IP address; L{None} for a Unix socket.
     @ivar avatar: who it is, once the method has said so.
+    @ivar negotiation: what was said, and whose turn it is.
+    @ivar dialogue: GSSAPI's, while it goes on.
+    @ivar encapsulation: what protects all that is sent and received (RFC 1961), datagrams
+        included; it is the C{transport} then.
+    @ivar protection: the protection level that was granted, if GSSAPI was spoken.
     """
 
     log = Logger()
@@ -124,21 +124,21 @@ class SOCKS5ServerProtocol(TwistedProtocol):
         found = ipAddress(peer)
         self.client: IPAddress | None = found[0] if found else None
         self.record = AccessRecord(
-            client=_text(peer), started=server.clock.seconds() + server.epoch
+            client=textOf(peer), started=server.clock.seconds() + server.epoch
         )
         self.avatar: ISOCKS5Avatar | None = None
         #: Whether it takes one of the places that the limits allow.
         self.counted = not overload
         self._overload = overload
-        self._negotiation = ServerNegotiation(socks4=server.settings.socks4)
+        self.encapsulation: Encapsulation | None = None
+        self.protection: ProtectionLevel | None = None
+        self.negotiation = ServerNegotiation(socks4=server.settings.socks4)
         self._receiver: Callable[[bytes], None] = self._negotiate
-        self._logout: Callable[[], object] | None = None
+        self._logout: Logout | None = None
         self._pending: Pending | None = None
+        self.dialogue: GSSAPIDialogue | None = None
         self._undertaking: Undertaking | None = None
         self._relay: TCPRelay | None = None
-        #: A request that came together with its credentials, as SOCKS4's do.
-        self._awaiting: Request4 | None = None
-        self._guessed = b""
         self._clientEnded = False
         self._told = False
         self._paused = False
@@ -181,7 +181,7 @@ class SOCKS5ServerProtocol(TwistedProtocol):
         if self._relay is not None:
             self._relay.client.connectionLost(reason)
         else:
-            self._end(f"{_howLost(reason)} during the {self._stage()}")
+            self._end(f"{howLost(reason)} during the {self._stage()}")
 
     # What a command asks of its session.
 
@@ -199,8 +199,8 @@ class SOCKS5ServerProtocol(TwistedProtocol):
     def relay(self, target: Leg, bound: Address) -> None:
         """Answer that the request has succeeded, and join the client and the target."""
         self.record.reply = Reply.SUCCEEDED
-        self.transport.write(self._negotiation.reply(Reply.SUCCEEDED, bound))
-        early = self._negotiation.take_rest()
+        self.transport.write(self.negotiation.reply(Reply.SUCCEEDED, bound))
+        early = self.negotiation.take_rest()
         self._undertaking = None
         client = Leg()
         client.transport = self.transport
@@ -219,20 +219,20 @@ class SOCKS5ServerProtocol(TwistedProtocol):
 
     def promise(self, bound: Address) -> None:
         """Send the first of BIND's two replies; L{relay} or L{refuse} sends the second."""
-        self.transport.write(self._negotiation.reply(Reply.SUCCEEDED, bound))
+        self.transport.write(self.negotiation.reply(Reply.SUCCEEDED, bound))
 
     def associate(self, bound: Address) -> None:
         """Answer UDP ASSOCIATE; octets that come on the connection from now on mean nothing."""
         self.record.reply = Reply.SUCCEEDED
-        self.transport.write(self._negotiation.reply(Reply.SUCCEEDED, bound))
-        self._negotiation.take_rest()
+        self.transport.write(self.negotiation.reply(Reply.SUCCEEDED, bound))
+        self.negotiation.take_rest()
         self._receiver = self._drop
         self._resume()
 
     def answer(self, bound: Address) -> None:
         """Answer a request whose answer is all that was asked for; then close."""
         self.record.reply = Reply.SUCCEEDED
-        self._refuse(self._negotiation.reply(Reply.SUCCEEDED, bound), "answered")
+        self._refuse(self.negotiation.reply(Reply.SUCCEEDED, bound), "answered")
 
     def finish(self, reason: str) -> None:
         """Close a session that has done what was asked, whether the client plays along or not."""
@@ -242,7 +242,7 @@ class SOCKS5ServerProtocol(TwistedProtocol):
 
     def refuse(self, reply: Reply, reason: str) -> None:
         """Answer that the request has failed; then close, after the client has heard it."""
-        octets = self._negotiation.reply(reply, UNSPECIFIED)
+        octets = self.negotiation.reply(reply, UNSPECIFIED)
         self.record.reply = reply
         self._refuse(octets, reason)
 
@@ -258,6 +258,33 @@ class SOCKS5ServerProtocol(TwistedProtocol):
                 self.refuse(Reply.GENERAL_FAILURE, reason)
             except LocalProtocolError:  # It is not, or no longer, the time for a reply.
                 self.abort(reason)
+
+    # What the dialogue of GSSAPI asks.
+
+    def encapsulate(self, context: ISecurityContext, level: ProtectionLevel, early: bytes) -> None:
+        """
+        Protect all that follows.
+
+        @param context: stands; from now on it is the encapsulation's.
+        @param level: which protection: not C{NONE}.
+        @param early: octets that have come behind the last message in clear text.
+        """
+        ended, self._clientEnded = self._clientEnded, False
+        self.encapsulation = layer = Encapsulation(
+            self.transport, context, level, self.server.securityThreads, object()
+        )
+        layer.protocol = self
+        self.transport = layer
+        self._pending = None
+        self._paused = False
+        self._receiver = self._negotiate
+        # Not before it has all that has come, in order, may it read on.
+        layer.pauseProducing()
+        if early:
+            layer.dataReceived(early)
+        if ended:
+            layer.readConnectionLost()
+        layer.resumeProducing()
 
     # What the factory asks.
 
@@ -306,14 +333,14 @@ class SOCKS5ServerProtocol(TwistedProtocol):
                 # Whoever can speak the PROXY protocol to us can say this; nobody becomes this
                 # host by saying so.
                 self.client = NOBODY_IN_PARTICULAR
-            self.record.client = _text(peer)
+            self.record.client = textOf(peer)
             self._overload = self.server.sessionReturns(self)
         self._negotiate(data)
 
     def _negotiate(self, data: bytes) -> None:
         self._kept = len(data)
         try:
-            self._negotiation.receive(data)
+            self.negotiation.receive(data)
         except ProtocolError as error:
             self._broken(error)
         else:
@@ -327,7 +354,7 @@ class SOCKS5ServerProtocol(TwistedProtocol):
         meantime would go unnoticed.
         """
         try:
-            self._negotiation.receive(data)
+            self.negotiation.receive(data)
         except ProtocolError as error:
             self._broken(error)
             return
@@ -344,7 +371,7 @@ class SOCKS5ServerProtocol(TwistedProtocol):
     def _advance(self) -> None:
         try:
             while self._receiver == self._negotiate:
-                event = self._negotiation.next_event()
+                event = self.negotiation.next_event()
                 if event is None:
                     if self._clientEnded:
                         self._closedEarly()
@@ -359,38 +386,8 @@ class SOCKS5ServerProtocol(TwistedProtocol):
         self.record.reply = error.reply
         self._refuse(error.answer, str(error))
 
-    def _greeted(self, greeting: Greeting) -> None:
-        method = self.server.authenticator.select(greeting.methods)
-        octets = self._negotiation.select_method(method)
-        if method is Method.NO_ACCEPTABLE_METHODS:
-            offered = ", ".join(str(number) for number in greeting.methods) or "nothing"
-            self._refuse(octets, f"no acceptable authentication method: offered {offered}")
-            return
-        self.record.method = method.name.lower()
-        self.transport.write(octets)
-        if method is Method.NO_AUTHENTICATION:
-            self.avatar = self.server.authenticator.anybody()
-            if self.avatar is None:
-                self._login(Anonymous())
-
-    def _credentials(self, credentials: UsernamePassword) -> None:
-        self.record.user = credentials.username.decode("utf-8", "backslashreplace")
-        self._login(OctetCredentials(credentials.username, credentials.password))
-
-    def _requested4(self, request: Request4) -> None:
-        """A SOCKS4 client says who it is and what it wants in one message."""
-        userID = request.user_id.decode("utf-8", "backslashreplace")
-        self.record.user = userID
-        self.record.method = "socks4"
-        self._awaiting = request
-        if Method.NO_AUTHENTICATION in self.server.authenticator.methods:
-            self._login(Anonymous())
-        else:
-            # Nobody vouches for a USERID: it opens the door only where a name without a
-            # password does.
-            self._login(OctetCredentials(request.user_id, b""))
-
-    def _requested(self, request: Request | Request4) -> None:
+    def requested(self, request: Request | Request4) -> None:
+        """The client says what it wants: have it done, or say why not."""
         self.server.sessionRequests(self)
         self.record.target = str(request.destination)
         if self._overload:
@@ -421,68 +418,37 @@ class SOCKS5ServerProtocol(TwistedProtocol):
             undertaking.clientEnded()
 
     _EVENTS: ClassVar[dict[type, Callable[[SOCKS5ServerProtocol, Any], None]]] = {
-        Greeting: _greeted,
-        UsernamePassword: _credentials,
-        Request: _requested,
-        Request4: _requested4,
+        **EVENTS,
+        Request: requested,
     }
 
     # Who is it?
 
-    def _login(self, credentials: Anonymous | OctetCredentials) -> None:
+    def waitFor(self, pending: Pending) -> None:
+        """It is our turn until this is done; what the client says meanwhile is kept."""
         self._receiver = self._keep
-        if isinstance(credentials, OctetCredentials):
-            user, now = credentials.username, self.server.clock.seconds()
-            wait = self.server.turns.wait(self.client, user, now)
-            if wait:
-                self._pending = self.server.clock.callLater(wait, self._login, credentials)
-                return
-        self._ask(credentials)
+        self._pending = pending
 
-    def _ask(self, credentials: Anonymous | OctetCredentials) -> None:
-        self._guessed = getattr(credentials, "username", b"")
-        self._pending = pending = self.server.authenticator.login(credentials, self.peer)
-        pending.addCallbacks(self._loggedIn, self._notLoggedIn).addErrback(self.fail)
-
-    def _loggedIn(self, login: tuple[ISOCKS5Avatar, Callable[[], object]]) -> None:
+    def identified(self, avatar: ISOCKS5Avatar, logout: Logout) -> None:
+        """It is known who the client is."""
         self._pending = None
-        self.server.turns.succeeded(self.client, self._guessed)
-        self.avatar, self._logout = login
+        self.avatar, self._logout = avatar, logout
         # A SOCKS4 client's USERID stays where nobody is asked: it may be worth something.
-        self.record.user = self.avatar.name or self.record.user
-        awaiting, self._awaiting = self._awaiting, None
-        if awaiting is not None:
-            self._requested(awaiting)
-            return
-        if self.record.method == "username_password":
-            self.transport.write(self._negotiation.answer_credentials(True))
-        self._goOn()
+        self.record.user = avatar.name or self.record.user
 
-    def _notLoggedIn(self, failure: Failure) -> None:
+    def proceed(self, octets: bytes = b"") -> None:
+        """It is the client's turn again, after this answer; it may have said all already."""
         self._pending = None
-        if failure.check(CancelledError):
-            return
-        now = self.server.clock.seconds()
-        self.server.turns.failed(self.client, self._guessed, now)
-        delay = self.server.slowdown.failed(self.client, now)
-        reason = str(failure.value) or "wrong user name or password"
-        self._pending = self.server.clock.callLater(delay, self._denyLogin, reason)
-
-    def _denyLogin(self, reason: str) -> None:
-        self._pending = None
-        if self.record.method == "username_password":
-            self._refuse(self._negotiation.answer_credentials(False), reason)
-        elif self._awaiting is not None:
-            self._refuse(self._negotiation.reply(Reply4.IDENTD_MISMATCH), reason)
-        else:
-            self._refuse(b"", reason)
-
-    def _goOn(self) -> None:
-        """It is the client's turn again; what was kept may be all that it has to say."""
+        if octets:
+            self.transport.write(octets)
         self._receiver = self._negotiate
         self._advance()
         if self._receiver == self._negotiate:
             self._resume()
+
+    def turnAway(self, octets: bytes, reason: str) -> None:
+        """Refuse a client, whose method has these words for it or none; then close."""
+        self._refuse(octets, reason)
 
     def _resume(self) -> None:
         if self._paused:
@@ -513,6 +479,9 @@ class SOCKS5ServerProtocol(TwistedProtocol):
         if relay is not None:
             self.server.idle.forget(relay)
         self.record.sent, self.record.received = outcome.sent, outcome.received
+        lost = relay.client.lost if relay is not None else None
+        if lost is not None and lost.check(*BROKEN) and outcome.reason == "client reset":
+            self._because(howLost(lost))
         self._end(outcome.reason)
 
     def _end(self, reason: str) -> None:
@@ -526,13 +495,16 @@ class SOCKS5ServerProtocol(TwistedProtocol):
         logout, self._logout = self._logout, None
         if logout is not None:
             logout()
+        if self.protection is not None:
+            self.record.reason += f"; protection: {describeLevel(self.protection)}"
         self.record.seconds = self.server.clock.seconds() + self.server.epoch - self.record.started
         self.server.sessionEnds(self)
 
     def _callOff(self) -> None:
         pending, self._pending = self._pending, None
+        dialogue, self.dialogue = self.dialogue, None
         undertaking, self._undertaking = self._undertaking, None
-        for each in (pending, undertaking):
+        for each in (pending, dialogue, undertaking):
             if each is not None:
                 try:
                     each.cancel()
@@ -549,26 +521,6 @@ class SOCKS5ServerProtocol(TwistedProtocol):
             return "negotiation"
         # What goes on after its request was answered, and is no relay of octets.
         return "request" if self.record.reply is None else "association"
-
-
-def _text(address: IAddress) -> str:
-    if isinstance(address, IPv4Address):
-        return f"{address.host}:{address.port}"
-    found = ipAddress(address)
-    return str(Address(*found)) if found else "unix"
-
-
-def _howLost(reason: Failure) -> str:
-    """Say how a connection came to its end: the client's doing, or what else."""
-    if reason.check(ConnectionDone):
-        return "client closed"
-    if reason.check(ConnectionLost, ConnectionAborted):
-        return "client reset"
-    error = type(reason.value)
-    if error.__module__.startswith("OpenSSL."):
-        return f"TLS failed ({str(reason.value)[:200]})"
-    # An error of ours, which is in the log; its text may be of anything.
-    return error.__name__
 
 
 def _ignore(_: bytes) -> None:
