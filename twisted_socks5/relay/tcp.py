@@ -12,8 +12,8 @@ its FIN, and the other side therefore has everything, is the other leg closed in
 A leg that is written to faster than it drains pauses the reading of the other one, so a relay
 holds one transport buffer a direction at the most, whatever the peers do.
 
-Any transport will do: those that know no half-close (TLS, L{ProtocolWrapper}s) end as a whole,
-after flushing.
+Any transport will do: those that know no half-close (Twisted's TLS, its C{ProtocolWrapper}s) end
+as a whole, after flushing.
 """
 
 from __future__ import annotations
@@ -26,18 +26,17 @@ from twisted.internet.address import UNIXAddress
 from twisted.internet.error import ConnectionAborted, ConnectionDone
 from twisted.internet.interfaces import (
     IAddress,
-    IHalfCloseableDescriptor,
     IHalfCloseableProtocol,
     IProtocol,
     IPullProducer,
     IPushProducer,
     ITCPTransport,
 )
-from twisted.protocols.policies import ProtocolWrapper
 from zope.interface import implementer
 
 from twisted_socks5.relay.splice import PIPES, Splice
 from twisted_socks5.streams import BUFFER, Stream
+from twisted_socks5.streams import knowsHalfClose as knowsHalfClose  # who relays asks it here
 
 if TYPE_CHECKING:
     from twisted.internet.interfaces import IProducer, ITransport
@@ -81,20 +80,6 @@ class StreamTransport(Protocol):
         """The other end's address."""
 
 
-def knowsHalfClose(transport: object) -> bool:
-    """
-    Tell whether one direction of a transport can be ended without the other.
-
-    What a transport says it provides is not enough: TLS and other wrappers claim all that the
-    transport below them provides, and then cut both directions or skip their own flush.
-    """
-    return type(transport) is Stream or (
-        IHalfCloseableDescriptor.providedBy(transport)
-        and not isinstance(transport, ProtocolWrapper)
-        and not getattr(transport, "TLS", False)
-    )
-
-
 def tune(transport: object) -> None:
     """Make TCP send small messages at once, and notice a peer that has gone without a word."""
     if type(transport) is Stream:
@@ -121,6 +106,7 @@ class Leg:
 
     __slots__ = (
         "_early",
+        "_held",
         "_shut",
         "ended",
         "lost",
@@ -141,6 +127,7 @@ class Leg:
         self.other: Leg | None = None
         self.relay: TCPRelay | None = None
         self._shut = False
+        self._held = False
         self._early: list[bytes] | None = []
 
     # What the transport below tells.
@@ -194,11 +181,13 @@ class Leg:
 
     def pauseProducing(self) -> None:
         """Stop reading: the other leg does not drain."""
+        self._held = True
         if not self.ended:
             self.transport.pauseProducing()
 
     def resumeProducing(self) -> None:
         """Read again, unless this side has ended: a transport would report its FIN twice."""
+        self._held = False
         if not self.ended:
             self.transport.resumeProducing()
 
@@ -214,9 +203,12 @@ class Leg:
         if not self.ended:
             other.transport.registerProducer(self, True)
         if early:
-            # In this order: a transport that can't send all of it pauses us again.
-            self.resumeProducing()
+            # In this order: to read on may bring at once what belongs behind it.  A transport
+            # that can't send all of it pauses us, and lets us read on itself.
+            self._held = False
             other.transport.writeSequence(early)
+            if not self._held:
+                self.resumeProducing()
 
     def finishWriting(self) -> None:
         """Nothing more will come for this side: flush, then FIN."""

@@ -29,6 +29,7 @@ from twisted_socks5.testing.names import MemoryResolver
 from twisted_socks5.testing.network import Network, Route
 from twisted_socks5.testing.peers import Peer, PeerFactory, PlainPeer
 from twisted_socks5.testing.reactor import MemoryReactor
+from twisted_socks5.testing.security import MemoryContext
 from twisted_socks5.testing.sockets import MemorySocket
 from twisted_socks5.testing.streams import ListeningSocket, StreamSocket
 from twisted_socks5.testing.threads import MemoryThreadPool
@@ -38,6 +39,7 @@ from twisted_socks5.testing.turns import NotAtRest
 __all__ = [
     "DatagramSocket",
     "ListeningSocket",
+    "MemoryContext",
     "MemoryReactor",
     "MemoryResolver",
     "MemorySocket",
