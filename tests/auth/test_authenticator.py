@@ -290,3 +290,39 @@ class LeavingTests(AuthenticatorCase):
         self.leave()
         self.assertEqual(self.realm.minds, [])
         self.checked.errback(Failure(UnauthorizedLogin()))
+
+
+class LostInterestTests(AuthenticatorCase):
+    """Checkers that want to know when nobody waits any more."""
+
+    def login(self, *interested: Callable[[], object]) -> Deferred[Any]:
+        """Begin a login with a checker that takes its time, and tell these when it is lost."""
+        self.checked: Deferred[bytes] = Deferred()
+        self.credentials = OctetCredentials(b"alice", b"correct-horse")
+        for each in (self.checked.cancel, *interested):
+            self.credentials.interest.whenLost(each)
+        return self.authenticator(answering(self.checked)).login(self.credentials)
+
+    def test_lost(self) -> None:
+        """It is told, may give up then, and that is nothing to be logged."""
+        told: list[int] = []
+        login = self.login(lambda: told.append(1))
+        login.cancel()
+        self.failureResultOf(login, CancelledError)
+        self.assertEqual((told, self.events), ([1], []))
+
+    def test_notLost(self) -> None:
+        """It is not when the login has come to its end."""
+        told: list[int] = []
+        login = self.login(lambda: told.append(1))
+        self.checked.callback(b"alice")
+        self.successResultOf(login)
+        login.cancel()
+        self.assertEqual(told, [])
+
+    def test_cancelledOtherwise(self) -> None:
+        """One that gives up while somebody waits is a breakdown."""
+        login = self.login()
+        self.checked.cancel()
+        self.assertIn("CancelledError, see the log", self.refused(login))
+        self.assertEqual(len(self.flushLoggedErrors(CancelledError)), 1)

@@ -70,6 +70,26 @@ class OctetCredentialsTests(SynchronousTestCase):
         self.assertNotEqual(OctetCredentials(b"a", b"b"), OctetCredentials(b"a", b"b"))
 
 
+class InterestTests(SynchronousTestCase):
+    """Whether anybody still waits."""
+
+    def test_lost(self) -> None:
+        """Who wants to know is told once; who comes later, at once."""
+        told: list[str] = []
+        interest = OctetCredentials(b"alice", b"secret").interest
+        interest.whenLost(lambda: told.append("first"))
+        self.assertEqual(told, [])
+        interest.lose()
+        interest.lose()
+        interest.whenLost(lambda: told.append("second"))
+        self.assertEqual(told, ["first", "second"])
+
+    def test_own(self) -> None:
+        """Each credentials have their own."""
+        one, two = (OctetCredentials(b"alice", b"secret") for _ in range(2))
+        self.assertIsNot(one.interest, two.interest)
+
+
 class ToOctetsTests(SynchronousTestCase):
     """Text as the octets a client would send."""
 

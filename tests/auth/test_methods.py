@@ -56,7 +56,20 @@ class MethodsForTests(SynchronousTestCase):
 
     def test_useless(self) -> None:
         """Checkers of what SOCKS cannot transport offer nothing."""
-        self.assertEqual(self.methods(ISSHPrivateKey, IUsernameHashedPassword), ())
+        self.assertEqual(self.methods(ISSHPrivateKey), ())
+
+    def test_challenges(self) -> None:
+        """CHAP comes first where all who have a password can answer a challenge, else behind."""
+        knowing = answering(b"", IUsernamePassword, IUsernameHashedPassword)
+        hashed = answering(b"", IUsernamePassword)
+        for checkers, expected in (
+            ([knowing], (Method.CHAP, _PASSWORD)),
+            ([knowing, hashed], (_PASSWORD, Method.CHAP)),
+            ([knowing, hashed, AllowAnonymousAccess()], (_PASSWORD, Method.CHAP, _NONE)),
+            ([answering(b"", IUsernameHashedPassword)], (Method.CHAP,)),
+        ):
+            portal = Portal(SOCKS5Realm(), combine(checkers))
+            self.assertEqual(methodsFor(portal), expected)
 
     def test_catchAll(self) -> None:
         """A checker of credentials in general does not open the door to nobody."""
@@ -135,7 +148,7 @@ class OrderTests(SynchronousTestCase):
         """What is no method is said."""
         for text in ("", "kerberos", "password,", "2", "no acceptable methods"):
             error = self.assertRaises(ConfigurationError, parseMethods, text)
-            self.assertRegex(str(error), "is no method; there are password, ")
+            self.assertRegex(str(error), "is no method; there are chap, password, ")
 
     def test_order(self) -> None:
         """It decides, and what it does not have is not offered."""

@@ -18,6 +18,7 @@ from twisted.python import usage
 from twisted.trial.unittest import SynchronousTestCase
 
 from tests.auth.fakes import answering
+from tests.auth.test_hashes import argon
 from twisted_socks5.auth import (
     Authenticator,
     OctetCredentials,
@@ -244,3 +245,42 @@ class UnixTests(StrcredCase):
         self.patch(preflight, "find_spec", lambda name: object())
         self.patch(preflight, "_SHADOW", self.mktemp())
         checkUsable(_parsed("unix"))
+
+
+class HtpasswdTests(StrcredCase):
+    """C{--auth htpasswd:}."""
+
+    def parsed(self, content: bytes) -> tuple[str, list[ICredentialsChecker]]:
+        """Write a file, whose directory is nobody else's, and name it on a command line."""
+        directory = Path(self.mktemp())
+        directory.mkdir(mode=0o700)
+        path = directory / "users"
+        path.write_bytes(content)
+        path.chmod(0o600)
+        return str(path.absolute()), _parsed(f"htpasswd:{path}")
+
+    def test_usable(self) -> None:
+        """A file of hashes, alone and in a chain."""
+        _, checkers = self.parsed(b"alice:" + argon() + b"\n")
+        checkUsable(checkers)
+        checkUsable(combine(checkers))
+        self.assertEqual(checkers[0].credentialInterfaces, (IUsernamePassword,))
+
+    def test_line(self) -> None:
+        """A line that cannot be used, with its number, its user and the reason."""
+        path, checkers = self.parsed(b"# users\nalice:$apr1$secret\n")
+        self.assertEqual(
+            self.complaint(checkers),
+            f"password file {path!r}: line 2: user 'alice' has a hash of Apache's MD5 (apr1), "
+            "which is so quick to compute that passwords can be guessed from it",
+        )
+
+    def test_notNamed(self) -> None:
+        """No file at all."""
+        for description in ("htpasswd", "htpasswd:"):
+            caught = self.assertRaises(usage.UsageError, _parsed, description)
+            self.assertIn("htpasswd:PATH", str(caught))
+
+    def test_notRead(self) -> None:
+        """To parse a command line reads nothing."""
+        _parsed("htpasswd:/nonexistent")

@@ -12,10 +12,15 @@ Twisted's own L{Anonymous<twisted.cred.credentials.Anonymous>}.
 from __future__ import annotations
 
 import hmac
+from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 from twisted.cred.credentials import IUsernamePassword
 from zope.interface import implementer
+
+if TYPE_CHECKING:
+    from twisted_socks5.interfaces import IPAddress
 
 
 def toOctets(text: bytes | str) -> bytes:
@@ -39,6 +44,37 @@ def toOctets(text: bytes | str) -> bytes:
         return text.encode("utf-8", "surrogatepass")
 
 
+class Interest:
+    """
+    Whether anybody still waits to hear who a client is.
+
+    A login is not called off by cancelling what its portal returns: its realm may be at work by
+    then, and the avatar would be lost.  A checker that takes its time asks here instead.
+    """
+
+    def __init__(self) -> None:
+        self._lost = False
+        self._callbacks: list[Callable[[], object]] = []
+
+    def whenLost(self, callback: Callable[[], object]) -> None:
+        """
+        Have something called when the client is gone; at once, if it is already.
+
+        @param callback: must be harmless when what it ends is over.
+        """
+        if self._lost:
+            callback()
+        else:
+            self._callbacks.append(callback)
+
+    def lose(self) -> None:
+        """The client is gone, and nobody waits any more."""
+        self._lost = True
+        callbacks, self._callbacks = self._callbacks, []
+        for callback in callbacks:
+            callback()
+
+
 @implementer(IUsernamePassword)
 @dataclass(frozen=True, eq=False)
 class OctetCredentials:
@@ -49,10 +85,15 @@ class OctetCredentials:
 
     @ivar username: UNAME, 0 to 255 octets.
     @ivar password: PASSWD, 0 to 255 octets; never part of the repr.
+    @ivar client: where the client is, for checkers that see to it that no client keeps others
+        waiting; L{None}: not known, or on a Unix socket.
+    @ivar interest: whether anybody still waits for the answer.
     """
 
     username: bytes
     password: bytes = field(repr=False)
+    client: IPAddress | None = None
+    interest: Interest = field(default_factory=Interest, init=False, repr=False)
 
     def checkPassword(self, password: bytes | str) -> bool:
         """

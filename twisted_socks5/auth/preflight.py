@@ -4,7 +4,7 @@ What can be known to fail before the first login.
 Twisted's checkers find out at a login that their file is gone or a module missing, and answer
 that login, and each after it, with a refusal.  The operator is to hear it at the start instead.
 
-Looks at Twisted's own checkers; others are taken at their word.
+Looks at Twisted's own checkers and at ours; others are taken at their word.
 """
 
 from __future__ import annotations
@@ -22,6 +22,8 @@ from twisted.cred.checkers import (
 )
 
 from twisted_socks5.auth.checkers import CheckerChain, InMemoryOctets
+from twisted_socks5.auth.gssapi import PrincipalChecker
+from twisted_socks5.auth.passwords import PasswordFileChecker
 from twisted_socks5.errors import ConfigurationError
 
 _SHADOW = "/etc/shadow"
@@ -54,6 +56,8 @@ def checkUsable(checkers: Iterable[ICredentialsChecker]) -> None:
             _checkMemory(checker)
         elif isinstance(checker, FilePasswordDB):
             _checkFile(checker)
+        elif isinstance(checker, (PasswordFileChecker, PrincipalChecker)):
+            checker.check()
         else:
             _checkUnix(checker)
 
@@ -92,7 +96,7 @@ def _complaint(checker: FilePasswordDB, fields: list[bytes]) -> str:
     if checker.hash is not None:
         return ""
     if _HASH.match(fields[checker.pfield]):
-        return "a hash, but this file's passwords are compared as they stand"
+        return "a hash, but this file's passwords are compared as they stand; see htpasswd:PATH"
     # Only the form that C{file:} documents: who names other fields knows what is in the rest.
     # It is what keeps /etc/passwd out, where everybody's password would be "x".
     named = (checker.delim, checker.ufield, checker.pfield)
