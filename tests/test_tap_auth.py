@@ -32,7 +32,7 @@ class MethodsTests(TapCase):
     def test_wrong(self) -> None:
         """What is no list of methods, or does not fit --auth, is said in one line."""
         for options, line in (
-            (("--methods", "kerberos"), "--methods: 'kerberos' is no method; there are password"),
+            (("--methods", "kerberos"), "--methods: 'kerberos' is no method; there are chap"),
             (
                 (*ALICE, "--methods", "none"),
                 "--methods: method none is to be offered, and nothing",

@@ -10,9 +10,10 @@ from __future__ import annotations
 import gc
 import signal
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import fields
 from enum import Enum
+from functools import partial
 from ipaddress import ip_address
 from math import isfinite
 from types import FrameType
@@ -20,7 +21,7 @@ from typing import TYPE_CHECKING, Any, NoReturn, TypeVar, cast
 
 from twisted.cred import strcred
 from twisted.cred.checkers import AllowAnonymousAccess, FilePasswordDB
-from twisted.cred.credentials import IAnonymous, IUsernamePassword
+from twisted.cred.credentials import IAnonymous, IUsernameHashedPassword, IUsernamePassword
 from twisted.cred.portal import Portal
 from twisted.internet.endpoints import quoteStringArgument, serverFromString
 from twisted.internet.error import CannotListenError
@@ -28,6 +29,9 @@ from twisted.python import usage
 
 from twisted_socks5._version import __version__
 from twisted_socks5.auth import SOCKS5Realm, checkUsable, combine
+from twisted_socks5.auth.certificates import CertificateChecker, IVerifiedCertificate
+from twisted_socks5.auth.gssapi import IVerifiedPrincipal, PrincipalChecker
+from twisted_socks5.auth.methods import WORDS, checkMethods, parseMethods
 from twisted_socks5.config import BindPeers, Filtering, PortChoice, Settings
 from twisted_socks5.descriptors import raiseDescriptorLimit
 from twisted_socks5.errors import ConfigurationError
@@ -46,6 +50,7 @@ from twisted_socks5.relay.splice import MAX_PIPES, PIPES
 from twisted_socks5.rules import Rule, Rules
 from twisted_socks5.server import SOCKS5ServerFactory
 from twisted_socks5.service import SOCKS5Service, describeAddress, isReachable
+from twisted_socks5.tls import TLSServerEndpoint, endpointFromString, isTLS
 
 if TYPE_CHECKING:
     from twisted.cred.checkers import ICredentialsChecker
@@ -56,6 +61,8 @@ if TYPE_CHECKING:
         IReactorTime,
         IStreamServerEndpoint,
     )
+
+    from twisted_socks5.wire.constants import Method
 
 Choice = TypeVar("Choice", bound=Enum)
 
@@ -84,6 +91,8 @@ Examples:
   The same over TLS, on the certificates of a directory, for IPv6 and IPv4:
     twistd -n socks5 --listen tls:/etc/ssl/proxy:1080:interface=\\:\\:
                      --auth file:/etc/socks5-users
+  For whoever has a Kerberos ticket for it:
+    twistd -n socks5 --interface 0.0.0.0 --auth gssapi:keytab=/etc/socks5.keytab
   For anybody who can reach the port, without a password:
     twistd -n socks5 --interface 10.1.2.3 --auth anonymous
   Started by systemd, on a socket of its own:
@@ -139,6 +148,14 @@ def portRange(option: str) -> Callable[[str], range]:
     return coerce
 
 
+def methodList(value: str) -> tuple[Method, ...]:
+    """Read authentication methods in order of preference."""
+    try:
+        return parseMethods(value)
+    except ConfigurationError as error:
+        raise usage.UsageError(f"--methods: {error}") from None
+
+
 def choice(option: str, kind: type[Choice]) -> Callable[[str], Choice]:
     """Make what reads an option's one of a few words."""
 
@@ -160,13 +177,22 @@ class Options(usage.Options, strcred.AuthOptionMixin):
         "A SOCKS5 proxy. Without options it serves the programs on this host. "
         "Whoever listens wider says with --auth who may use it."
     )
-    supportedInterfaces = (IAnonymous, IUsernamePassword)
+    supportedInterfaces = (
+        IAnonymous,
+        IUsernamePassword,
+        IUsernameHashedPassword,
+        IVerifiedPrincipal,
+        IVerifiedCertificate,
+    )
 
     _defaults = Settings()
     optParameters = [  # noqa: RUF012 (usage.Options reads it so)
         # Without a default here, so that it can be told whether they were given.
         ["port", "p", None, f"Port to listen on. [default: {PORT}]", portNumber],
         ["interface", "i", None, f"Address to listen on. [default: {INTERFACE}]"],
+        ["methods", None, None,
+         "Authentication methods to offer, the preferred one first: chap, password, gssapi, "
+         "none. [default: all that --auth can check, in this order]", methodList],
         ["negotiation-timeout", None, _defaults.negotiation_timeout,
          "From the connection to the complete request.", seconds("negotiation-timeout")],
         ["lookup-timeout", None, _defaults.lookup_timeout,
@@ -220,6 +246,7 @@ class Options(usage.Options, strcred.AuthOptionMixin):
             "access-log": usage.CompleteFiles(),
             "access-log-format": usage.CompleteList(FORMATS),
             "interface": usage.CompleteNetInterfaces(),
+            "methods": usage.CompleteMultiList(list(WORDS)),
             "bind-peers": usage.CompleteList([each.value for each in BindPeers]),
             "bind-port-choice": usage.CompleteList([each.value for each in PortChoice]),
             "udp-filtering": usage.CompleteList([each.value for each in Filtering]),
@@ -255,12 +282,13 @@ class Options(usage.Options, strcred.AuthOptionMixin):
 
     def opt_listen(self, description: str) -> None:
         """
-        Listen on this server endpoint instead of --port and --interface: tcp:, ssl:, tls:,
-        unix:, systemd:, haproxy: and whatever plugins add. Can be given many times.
+        Listen on this server endpoint instead of --port and --interface: tcp:, ssl:, tls:
+        (both with clientCA=FILE, too), unix:, systemd:, haproxy: and whatever plugins add. Can
+        be given many times.
         """
         if description.isdigit():
             description = f"tcp:{description}"
-        if description.startswith(("tcp:", "ssl:")) and "backlog=" not in description:
+        if description.startswith("tcp:") and "backlog=" not in description:
             description += f":backlog={BACKLOG}"
         self["listen"].append(description)
 
@@ -280,7 +308,13 @@ class Options(usage.Options, strcred.AuthOptionMixin):
         if kind == "file" and path:
             # Twisted's plugin writes a warning of its own and goes on.
             checkUsable([FilePasswordDB(path)])
-        super().opt_auth(description)
+        try:
+            super().opt_auth(description)
+        except usage.UsageError as error:
+            # Twisted calls all that it does not know unexpected; ours have said what is wrong.
+            if isinstance(error.__context__, ConfigurationError):
+                raise error.__context__ from None
+            raise
 
     def opt_permit(self, destination: str) -> None:
         """
@@ -348,7 +382,7 @@ class _Proxy(SOCKS5Service):
         self._orEnd(super().privilegedStartService)
 
     def startService(self) -> None:
-        """Start, or end the process with one line; SIGHUP opens the access log anew."""
+        """Start, or end the process with one line; SIGHUP opens log and certificates anew."""
         self._orEnd(self._startAsWhoWeAre)
         # What is loaded by now stays, and sessions leave nothing to collect.
         gc.freeze()
@@ -375,6 +409,7 @@ class _Proxy(SOCKS5Service):
         accessLog = self.factory.accessLog
         if isinstance(accessLog, FileAccessLog):
             self._soon(accessLog.reopen)
+        self._soon(self.reload)
 
     def _cutNow(self, _number: int, _frame: FrameType | None) -> None:
         self._soon(self.cut)
@@ -411,11 +446,20 @@ def makeService(options: Options) -> SOCKS5Service:
 
 def _makeService(options: Options, reactor: Any) -> SOCKS5Service:
     checkers: list[ICredentialsChecker] = options["credCheckers"]
+    if sum(isinstance(each, PrincipalChecker) for each in checkers) > 1:
+        raise ConfigurationError(
+            "--auth gssapi is for all clients, so it can be given once: realm=A,B takes several "
+            "realms, and a map whoever is in it"
+        )
     checkUsable(checkers)
     portal = Portal(SOCKS5Realm(), combine(checkers or [AllowAnonymousAccess()]))
     factory = SOCKS5ServerFactory(
         reactor, portal, settings=_settings(options), accessLog=_accessLog(options, reactor)
     )
+    try:
+        checkMethods(portal, factory.settings.methods)
+    except ConfigurationError as error:
+        raise ConfigurationError(f"--methods: {error}") from None
     factory.descriptors = descriptors = raiseDescriptorLimit()
     PIPES.limit = min(MAX_PIPES, descriptors // 16)
     factory.rules = Rules(options["rules"], own=factory.isOwn)
@@ -429,11 +473,13 @@ def _makeService(options: Options, reactor: Any) -> SOCKS5Service:
                 f"--listen {description} is for clients from elsewhere, and no --auth says who "
                 f"may use it: {HOW_TO_SAY_WHO}"
             )
+    endpoints = [_endpoint(reactor, description) for description in descriptions]
+    _checkCertificates(checkers, dict(zip(descriptions, endpoints, strict=True)))
     proxy = _Proxy(
         factory,
-        [_endpoint(reactor, description) for description in descriptions],
+        endpoints,
         drain=options["drain-timeout"],
-        mayListen=None if checkers else _onlyForThisHost,
+        mayListen=None if checkers else partial(_onlyForThisHost, more=_more(endpoints)),
     )
     proxy.logsToStandardOutput = _logsToStandardOutput(options)
     return proxy
@@ -503,11 +549,47 @@ def _logsToStandardOutput(options: Options) -> bool:
 
 def _endpoint(reactor: object, description: str) -> IStreamServerEndpoint:
     try:
+        if isTLS(description):
+            return endpointFromString(reactor, description)
         endpoint: IStreamServerEndpoint = serverFromString(reactor, description)
     except Exception as error:
         # Whatever a parser of endpoints, Twisted's or a plugin's, makes of wrong input.
         raise ConfigurationError(f"--listen {description}: {error}") from None
     return endpoint
+
+
+def _checkCertificates(
+    checkers: Sequence[ICredentialsChecker], endpoints: Mapping[str, IStreamServerEndpoint]
+) -> None:
+    """
+    Make sure that clients can show the certificates that they log in with, or else something.
+
+    @raise ConfigurationError: they can't.
+    """
+    if not any(isinstance(each, CertificateChecker) for each in checkers):
+        return
+    asking = "ssl:… or tls:… with clientCA=FILE"
+    deaf = [
+        description
+        for description, endpoint in endpoints.items()
+        if not (isinstance(endpoint, TLSServerEndpoint) and endpoint.verifiesClients)
+    ]
+    if len(deaf) == len(endpoints):
+        raise ConfigurationError(
+            f"--auth certificate takes a --listen that asks for certificates: {asking}"
+        )
+    if deaf and all(isinstance(each, CertificateChecker) for each in checkers):
+        raise ConfigurationError(
+            f"--listen {deaf[0]} asks for no certificates, and there is no --auth but "
+            f"certificate, so nobody could log in there: make it {asking}, or add an --auth"
+        )
+
+
+def _more(endpoints: Sequence[IStreamServerEndpoint]) -> str:
+    """Say what a certificate that is asked for is good for, if one is."""
+    if not any(isinstance(each, TLSServerEndpoint) and each.verifiesClients for each in endpoints):
+        return ""
+    return "; --auth certificate makes users of those who have a certificate of clientCA's"
 
 
 def _explain(error: Exception) -> str:
@@ -518,14 +600,15 @@ def _explain(error: Exception) -> str:
     return str(error)
 
 
-def _onlyForThisHost(address: IAddress) -> None:
+def _onlyForThisHost(address: IAddress, more: str = "") -> None:
     """
     Let only this host's own programs use a proxy that asks nobody who they are.
 
+    @param more: what else there is to say about it.
     @raise ConfigurationError: others could connect to C{address} too.
     """
     if isReachable(address):
         raise ConfigurationError(
             f"{describeAddress(address)} can be reached from elsewhere, and no --auth says who "
-            f"may use it: {HOW_TO_SAY_WHO}"
+            f"may use it: {HOW_TO_SAY_WHO}{more}"
         )

@@ -23,6 +23,7 @@ from twisted_socks5.auth.gssapi import (
     VerifiedPrincipal,
 )
 from twisted_socks5.auth.methods import checkMethods, methodsFor
+from twisted_socks5.auth.passwords import PasswordFileChecker
 from twisted_socks5.auth.preflight import checkUsable
 from twisted_socks5.auth.principals import PrincipalMap, PrincipalNames
 from twisted_socks5.auth.realm import SOCKS5Realm, User
@@ -33,6 +34,7 @@ __all__ = [
     "CheckerChain",
     "IVerifiedPrincipal",
     "OctetCredentials",
+    "PasswordFileChecker",
     "PrincipalChecker",
     "PrincipalMap",
     "PrincipalNames",

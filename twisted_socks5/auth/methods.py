@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Sequence
 from typing import TYPE_CHECKING
 
-from twisted.cred.credentials import IAnonymous, IUsernamePassword
+from twisted.cred.credentials import IAnonymous, IUsernameHashedPassword, IUsernamePassword
 from zope.interface import Interface
 
 from twisted_socks5.auth.certificates import IVerifiedCertificate
@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     from twisted.cred.portal import Portal
 
 METHODS: tuple[tuple[type[Interface], Method], ...] = (
+    # The same password, but not said aloud; only those offer it who mean it.
+    (IUsernameHashedPassword, Method.CHAP),
     # A name before no name: rules and logs know more, and a client that has a password to show
     # usually offers both.  The server's order decides, not the client's.
     (IUsernamePassword, Method.USERNAME_PASSWORD),
@@ -36,6 +38,7 @@ METHODS: tuple[tuple[type[Interface], Method], ...] = (
 """In order of preference, unless somebody prefers another."""
 
 WORDS = {
+    "chap": Method.CHAP,
     "password": Method.USERNAME_PASSWORD,
     "gssapi": Method.GSSAPI,
     "none": Method.NO_AUTHENTICATION,
@@ -44,6 +47,7 @@ WORDS = {
 
 # IANA's registry and the constants' names, for who has looked there.
 _OTHER_WORDS = {
+    "chap": Method.CHAP,
     "username/password": Method.USERNAME_PASSWORD,
     "username_password": Method.USERNAME_PASSWORD,
     "no authentication required": Method.NO_AUTHENTICATION,
@@ -51,6 +55,7 @@ _OTHER_WORDS = {
 }
 
 _AUTH = {
+    Method.CHAP: "file:PATH or memory:NAME:PASSWORD, say",
     Method.USERNAME_PASSWORD: "file:PATH, say",
     Method.GSSAPI: "gssapi",
     Method.NO_AUTHENTICATION: "anonymous",
@@ -98,8 +103,18 @@ def methodsFor(
     if Method.GSSAPI in methods and acceptanceOf(portal) is None:
         methods.remove(Method.GSSAPI)
     if order is None:
+        if Method.CHAP in methods and not _allKnowPasswords(portal):
+            # Who is in a file of hashes can log in with a password only, and may offer both.
+            methods.remove(Method.CHAP)
+            methods.insert(methods.index(Method.USERNAME_PASSWORD) + 1, Method.CHAP)
         return tuple(methods)
     return tuple(method for method in order if method in methods)
+
+
+def _allKnowPasswords(portal: Portal) -> bool:
+    """Tell whether whoever can log in with a password can answer a challenge, too."""
+    challenging = _checkers(portal, IUsernameHashedPassword)
+    return all(checker in challenging for checker in _checkers(portal, IUsernamePassword))
 
 
 def checkMethods(portal: Portal, order: Collection[Method] | None) -> None:

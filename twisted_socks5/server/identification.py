@@ -18,6 +18,7 @@ from twisted.cred.credentials import Anonymous
 
 from twisted_socks5.auth import OctetCredentials
 from twisted_socks5.auth.certificates import certificateOf, whyNobody
+from twisted_socks5.server.chap import CHAPDialogue
 from twisted_socks5.server.gssapi import GSSAPIDialogue
 from twisted_socks5.server.login import logIn
 from twisted_socks5.wire import (
@@ -58,6 +59,8 @@ def greeted(session: SOCKS5ServerProtocol, greeting: Greeting) -> None:
             logIn(session, Anonymous(), session.proceed, partial(session.turnAway, b""))
     elif method is Method.GSSAPI:
         session.dialogue = GSSAPIDialogue(session, authenticator.acceptance)
+    elif method is Method.CHAP:
+        CHAPDialogue(session).begin()
 
 
 def credentialsShown(session: SOCKS5ServerProtocol, shown: UsernamePassword) -> None:

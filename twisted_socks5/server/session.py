@@ -342,7 +342,7 @@ class SOCKS5ServerProtocol(TwistedProtocol):
         try:
             self.negotiation.receive(data)
         except ProtocolError as error:
-            self._broken(error)
+            self.broken(error)
         else:
             self._advance()
 
@@ -356,7 +356,7 @@ class SOCKS5ServerProtocol(TwistedProtocol):
         try:
             self.negotiation.receive(data)
         except ProtocolError as error:
-            self._broken(error)
+            self.broken(error)
             return
         self._kept += len(data)
         if self._kept >= KEPT and not self._paused:
@@ -378,9 +378,10 @@ class SOCKS5ServerProtocol(TwistedProtocol):
                     return
                 self._EVENTS[type(event)](self, event)
         except ProtocolError as error:
-            self._broken(error)
+            self.broken(error)
 
-    def _broken(self, error: ProtocolError) -> None:
+    def broken(self, error: ProtocolError) -> None:
+        """The client has broken the protocol."""
         # The negotiation keeps the error, whose stack leads back to the session.
         error.__traceback__ = None
         self.record.reply = error.reply
@@ -428,6 +429,10 @@ class SOCKS5ServerProtocol(TwistedProtocol):
         """It is our turn until this is done; what the client says meanwhile is kept."""
         self._receiver = self._keep
         self._pending = pending
+
+    def hearBy(self, receiver: Callable[[bytes], None]) -> None:
+        """Give what the client says to a sub-negotiation that is none of the negotiation's."""
+        self._receiver = receiver
 
     def identified(self, avatar: ISOCKS5Avatar, logout: Logout) -> None:
         """It is known who the client is."""
