@@ -310,6 +310,25 @@ class EarlyTests(ClientCase):
         self.assertEqual(outcome.result.events, ["made", "data"])
         self.assertEqual(bytes(outcome.result.received), b"one")
 
+    def test_methodsKept(self) -> None:
+        """Whoever has kept the transport's two methods can use them later as well."""
+
+        class Keeping(Peer):
+            def connectionMade(self) -> None:
+                super().connectionMade()
+                self.stop = self.transport.pauseProducing
+                self.go = self.transport.resumeProducing
+
+        _, outcome = self.connect(application=Application(Keeping))
+        self.say(SELECTED, GRANTED + b"one ")
+        peer = outcome.result
+        peer.stop()
+        self.say(b"two")
+        self.assertEqual(bytes(peer.received), b"one ")
+        peer.go()
+        self.settle()
+        self.assertEqual(bytes(peer.received), b"one two")
+
     def test_pausedThenLost(self) -> None:
         """One that has paused for good hears of its end."""
 

@@ -21,9 +21,11 @@ from twisted.protocols import tls
 from tests.client.base import ALICE, Application, Outcome
 from tests.server.base import PROXY, TARGET, TARGET6, Proxy, ServerCase, users
 from tests.server.gssclients import LEVELS, Acceptor, principals
+from tests.server.test_chap import known
 from tests.tls.authority import PROXY as PROXY_NAME
 from tests.tls.authority import newAuthority, theAuthority, theProxy
 from twisted_socks5.client import (
+    CHAP,
     GSSAPI,
     AuthenticationError,
     ProxyClosed,
@@ -131,6 +133,19 @@ class ConnectTests(ServedCase):
         outcome = self.connect(self.through(self.at()))
         self.assertIsInstance(outcome.error, AuthenticationError)
 
+    def test_challenge(self) -> None:
+        """With a password that is not said; and with a wrong one."""
+        proxy = self.serve(known())
+        target = proxy.target()
+        alice = CHAP("alice", "secret")
+        self.assertTalks(
+            self.connect(self.through(self.at(), authentication=[alice])).result, target
+        )
+        mallory = CHAP("alice", "guess")
+        outcome = self.connect(self.through(self.at(), authentication=[mallory]))
+        proxy.reactor.advance(60.0)
+        self.assertIsInstance(outcome.error, AuthenticationError)
+
     def test_refused(self) -> None:
         """Each refusal of the server's is its own exception."""
         proxy = self.serve(rules=Rules([Rule.parse("deny", "203.0.113.66")]))
@@ -230,8 +245,8 @@ class ChainTests(ServedCase):
         """The last one's refusal is its own; nothing of the chain is left."""
         proxy = self.serve(rules=Rules([Rule.parse("permit", "192.0.2.0/24")]))
         way = self.through(self.at(), "192.0.2.11", 1080)
-        for options, name in (({"name": "the second"}, "the second"), ({}, "192.0.2.11:1080")):
-            outcome = self.connect(self.through(ProxyAt(way, **options)))
+        for given, name in (("the second", "the second"), ("", "192.0.2.11:1080")):
+            outcome = self.connect(self.through(ProxyAt(way, name=given)))
             self.assertIsInstance(outcome.error, errors.ConnectionRefused)
             self.assertEqual(outcome.error.proxy, name)
         self.assertEqual(str(outcome.error.target), f"{TARGET}:80")

@@ -214,6 +214,29 @@ class WrapperTests(ClientCase):
         self.settle()
         self.assertTrue(peer.wasReset)
 
+    def test_paused(self) -> None:
+        """Pausing holds here, too, where the wrapper only passes it on."""
+
+        class Careful(Peer):
+            def connectionMade(self) -> None:
+                super().connectionMade()
+                self.pause()
+
+        way = CountingEndpoint(self.wayToProxy(), WrappingFactory)
+        endpoint = SOCKS5ClientEndpoint(way, "example.com", 80, reactor=self.reactor)
+        outcome = Outcome(endpoint.connect(Application(Careful)))
+        self.settle()
+        self.say(SELECTED, GRANTED + b"one ")
+        self.say(b"two")
+        peer = outcome.result
+        self.assertEqual(peer.events, ["made"])
+        peer.resume()
+        self.settle()
+        self.assertEqual(bytes(peer.received), b"one two")
+        self.assertNotIn("pauseProducing", vars(peer.transport))
+        peer.abort()
+        self.settle()
+
     def test_listens(self) -> None:
         """Nobody's transport has nobody's protocol."""
         self.assertFalse(listens(object(), Protocol()))

@@ -8,7 +8,7 @@ SOCKS for clients: any Twisted program through any SOCKS proxy.
   - L{SOCKS5Agent} is an C{Agent} of C{twisted.web}, for HTTP;
   - L{Proxy} is a proxy, for all these: where it is, and who we are to it; L{proxyFromURL} and
     L{proxyFromEnvironment} make one of what others write;
-  - L{NoAuthentication}, L{UsernamePassword} and L{GSSAPI} say who we are;
+  - L{NoAuthentication}, L{UsernamePassword}, L{CHAP} and L{GSSAPI} say who we are;
   - L{twisted_socks5.client.errors} says what can go wrong;
   - L{ControlConnection} is what is below all that, for commands that have no interface of their
     own.
@@ -21,7 +21,12 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from twisted_socks5.client.agent import EnvironmentAgent, SOCKS5Agent, SOCKS5EndpointFactory
-    from twisted_socks5.client.authentication import GSSAPI, NoAuthentication, UsernamePassword
+    from twisted_socks5.client.authentication import (
+        CHAP,
+        GSSAPI,
+        NoAuthentication,
+        UsernamePassword,
+    )
     from twisted_socks5.client.control import ControlConnection
     from twisted_socks5.client.datagram import Association, associate
     from twisted_socks5.client.endpoint import SOCKS4ClientEndpoint, SOCKS5ClientEndpoint
@@ -46,6 +51,7 @@ if TYPE_CHECKING:
     from twisted_socks5.client.urls import ProxyURL, endpointFromURL, proxyFromURL
 
 __all__ = [
+    "CHAP",
     "GSSAPI",
     "Association",
     "AuthenticationError",
@@ -79,7 +85,7 @@ __all__ = [
 
 _ROOMS = {
     "agent": ("EnvironmentAgent", "SOCKS5Agent", "SOCKS5EndpointFactory"),
-    "authentication": ("GSSAPI", "NoAuthentication", "UsernamePassword"),
+    "authentication": ("CHAP", "GSSAPI", "NoAuthentication", "UsernamePassword"),
     "control": ("ControlConnection",),
     "datagram": ("Association", "associate"),
     "endpoint": ("SOCKS4ClientEndpoint", "SOCKS5ClientEndpoint"),

@@ -3,7 +3,8 @@ Who we are to a proxy: one small value for each method that can be offered.
 
 They are given in order of preference, though it is the server that chooses.  A value says what
 the method needs to know; how it is carried out is the business of L{dialogue
-<twisted_socks5.client.dialogue>}, and of L{gssapi<twisted_socks5.client.gssapi>}.
+<twisted_socks5.client.dialogue>}, and of L{gssapi<twisted_socks5.client.gssapi>} and L{chap
+<twisted_socks5.client.chap>}.
 
 Nothing here puts a password into a text.
 """
@@ -15,7 +16,8 @@ from dataclasses import dataclass, field
 from typing import ClassVar
 
 from twisted_socks5.security import ISecurityContext
-from twisted_socks5.wire import Method, ProtectionLevel
+from twisted_socks5.wire import ChallengeAlgorithm, Method, ProtectionLevel
+from twisted_socks5.wire.chap import STRONGEST_FIRST
 from twisted_socks5.wire.constants import MAX_PASSWORD, MAX_USERNAME
 
 ContextMaker = Callable[[str, bool], ISecurityContext]
@@ -53,13 +55,44 @@ class UsernamePassword:
         """
         @raise ValueError: either is empty, or longer than 255 octets.
         """
-        name, word = _octets(username, "username"), _octets(password, "password")
-        if not 1 <= len(name) <= MAX_USERNAME:
-            raise ValueError(f"a username of {len(name)} octets, instead of 1 to {MAX_USERNAME}")
-        if not 1 <= len(word) <= MAX_PASSWORD:
-            raise ValueError(f"the password does not have 1 to {MAX_PASSWORD} octets")
+        name, word = _account(username, password)
         object.__setattr__(self, "username", name)
         object.__setattr__(self, "password", word)
+
+
+@dataclass(frozen=True)
+class CHAP:
+    """
+    A user name, and a password that is used but not said (draft-ietf-aft-socks-chap-01): method 3.
+
+    The proxy asks, and hears a keyed hash.  Whoever listens can guess at a weak password with it.
+
+    @ivar username: 1 to 255 octets; text is taken as UTF-8.
+    @ivar password: the same; in no text.
+    @ivar algorithms: what will do to make the hash, the preferred one first.
+    """
+
+    method: ClassVar[int] = Method.CHAP
+
+    username: bytes
+    password: bytes = field(repr=False)
+    algorithms: tuple[ChallengeAlgorithm, ...] = STRONGEST_FIRST
+
+    def __init__(
+        self,
+        username: bytes | str,
+        password: bytes | str,
+        algorithms: tuple[ChallengeAlgorithm, ...] = STRONGEST_FIRST,
+    ) -> None:
+        """
+        @raise ValueError: either is empty, or longer than 255 octets; or there is no algorithm.
+        """
+        name, word = _account(username, password)
+        if not algorithms:
+            raise ValueError("CHAP needs an algorithm")
+        object.__setattr__(self, "username", name)
+        object.__setattr__(self, "password", word)
+        object.__setattr__(self, "algorithms", tuple(map(ChallengeAlgorithm, algorithms)))
 
 
 @dataclass(frozen=True)
@@ -114,8 +147,22 @@ class GSSAPI:
         return self.service if "/" in self.service else f"{self.service}@{self.host or host}"
 
 
-Authentication = NoAuthentication | UsernamePassword | GSSAPI
+Authentication = NoAuthentication | UsernamePassword | CHAP | GSSAPI
 """What can be offered."""
+
+
+def _account(username: bytes | str, password: bytes | str) -> tuple[bytes, bytes]:
+    """
+    Take a user name and a password as octets.
+
+    @raise ValueError: either is empty, or longer than 255 octets.
+    """
+    name, word = _octets(username, "username"), _octets(password, "password")
+    if not 1 <= len(name) <= MAX_USERNAME:
+        raise ValueError(f"a username of {len(name)} octets, instead of 1 to {MAX_USERNAME}")
+    if not 1 <= len(word) <= MAX_PASSWORD:
+        raise ValueError(f"the password does not have 1 to {MAX_PASSWORD} octets")
+    return name, word
 
 
 def _octets(text: bytes | str, what: str) -> bytes:

@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING, Any, Final
 
 from twisted.python.failure import Failure
 
-from twisted_socks5.client.authentication import GSSAPI, UsernamePassword
+from twisted_socks5.client.authentication import CHAP, GSSAPI, UsernamePassword
+from twisted_socks5.client.chap import Responder
 from twisted_socks5.client.control import ControlConnection
 from twisted_socks5.client.errors import AuthenticationError, ProxyProtocolError
 from twisted_socks5.client.gssapi import Exchange
@@ -49,6 +50,7 @@ class Dialogue(Predecessor):
         self._attempt = attempt
         self._negotiation = ClientNegotiation(version=attempt.proxy.version)
         self._exchange: Exchange | None = None
+        self._responder: Responder | None = None
         self._done = False
 
     def connectionMade(self) -> None:
@@ -91,10 +93,12 @@ class Dialogue(Predecessor):
         while not self._done:
             try:
                 event = self._negotiation.next_event()
+                if event is None:
+                    if self._responder is not None:
+                        self._responder.hear(self._negotiation.take_rest())
+                    return
             except ProtocolError as error:
                 self._broken(error)
-                return
-            if event is None:
                 return
             self._answer(event)
 
@@ -136,6 +140,9 @@ class Dialogue(Predecessor):
         if isinstance(chosen, UsernamePassword):
             credentials = Credentials(chosen.username, chosen.password)
             self.transport.write(self._negotiation.authenticate(credentials))
+        elif isinstance(chosen, CHAP):
+            self._responder = Responder(self, self._negotiation, chosen)
+            self._responder.start()
         elif isinstance(chosen, GSSAPI):
             self._exchange = Exchange(self, self._attempt, self._negotiation, chosen)
             self._exchange.start()
@@ -145,6 +152,7 @@ class Dialogue(Predecessor):
     def _nextParty(self) -> ControlConnection:
         """Our part is done: make who asks for what is wanted."""
         self._done = True
+        self._responder = None
         control = ControlConnection(self._attempt, self._negotiation)
         self._attempt.passTo(control)
         return control
@@ -159,6 +167,7 @@ class Dialogue(Predecessor):
 
     def _stop(self) -> None:
         self._done = True
+        self._responder = None
         if self._exchange is not None:
             self._exchange.stop()
             self._exchange = None

@@ -186,6 +186,7 @@ class _Early:
         self._paused = False  # by the protocol
         self._held = False  # the transport, for the protocol
         self._made = False
+        self._reallyPause: Callable[[], object]
         if octets or ended:
             self._listen()
 
@@ -219,8 +220,10 @@ class _Early:
 
     def _listen(self) -> None:
         """Stand before two methods of the transport; one with slots has no place for that."""
-        own = getattr(self._transport, "__dict__", {})
-        if "pauseProducing" not in own and "resumeProducing" not in own:
+        own = getattr(self._transport, "__dict__", None)
+        real = getattr(self._transport, "pauseProducing", None)
+        if own is not None and real is not None and "pauseProducing" not in own:
+            self._reallyPause = real
             own.update(pauseProducing=self._pause, resumeProducing=self._resume)
 
     def _hush(self) -> None:
@@ -230,7 +233,7 @@ class _Early:
 
     def _pause(self) -> None:
         self._paused = self._held = True
-        type(self._transport).pauseProducing(self._transport)
+        self._reallyPause()
 
     def _resume(self) -> None:
         self._paused = False
