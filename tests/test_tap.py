@@ -376,7 +376,7 @@ class ProcessTests(TapCase):
         self.assertRaises(StartFailure, proxy.privilegedStartService)
         self.assertRegex(
             self.stderr.getvalue(),
-            "0.0.0.0:1080 can be reached from elsewhere, .*--auth file:.*--auth anonymous",
+            "0.0.0.0:1080 can be reached from elsewhere, .*--auth htpasswd:.*--auth anonymous",
         )
         self.reactor.advance(0)
         self.assertEqual(self.reactor.leftOver(), [])

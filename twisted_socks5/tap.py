@@ -74,7 +74,7 @@ BACKLOG = 1024
 FORMATS = ("text", "json")
 
 HOW_TO_SAY_WHO = (
-    "name the users, as in --auth file:/etc/socks5-users (lines of name:password; see "
+    "name the users, as in --auth htpasswd:/etc/socks5-users (socks5-users makes that file; see "
     "--help-auth), or, if anybody may, say --auth anonymous"
 )
 
@@ -86,11 +86,11 @@ EXAMPLES = """
 Examples:
   For the programs on this host:
     twistd -n socks5 --port 1080
-  For others, who log in with a name and a password from a file of lines name:password:
-    twistd -n socks5 --interface 0.0.0.0 --auth file:/etc/socks5-users
+  For others, who log in with a name and a password; socks5-users makes the file:
+    twistd -n socks5 --interface 0.0.0.0 --auth htpasswd:/etc/socks5-users
   The same over TLS, on the certificates of a directory, for IPv6 and IPv4:
     twistd -n socks5 --listen tls:/etc/ssl/proxy:1080:interface=\\:\\:
-                     --auth file:/etc/socks5-users
+                     --auth htpasswd:/etc/socks5-users
   For whoever has a Kerberos ticket for it:
     twistd -n socks5 --interface 0.0.0.0 --auth gssapi:keytab=/etc/socks5.keytab
   For anybody who can reach the port, without a password:
@@ -303,7 +303,7 @@ class Options(usage.Options, strcred.AuthOptionMixin):
             raise usage.UsageError(f"--advertise takes an IP address, not {address!r}") from None
 
     def opt_auth(self, description: str) -> None:
-        """Say who may use it, as in file:/etc/socks5-users; see --help-auth."""
+        """Say who may use it, as in htpasswd:/etc/socks5-users; see --help-auth."""
         kind, _, path = description.partition(":")
         if kind == "file" and path:
             # Twisted's plugin writes a warning of its own and goes on.

@@ -17,6 +17,7 @@ from tests.docs.pages import DOCS, EXAMPLES, ROOT, Command, commands, fences, pa
 from tests.interop.origins import EchoTarget, HTTPOrigin
 from tests.interop.programs import ours, run
 from tests.interop.proxy import ProxyTestCase
+from twisted_socks5.auth.hashes import newHash
 from twisted_socks5.tap import Options
 
 PROGRAMS = ("twistd", "twist")
@@ -34,7 +35,8 @@ class TwistdTests(SynchronousTestCase):
     def setUp(self) -> None:
         """Collect the commands; make the file of users that most of them name."""
         self.users = Path(self.mktemp()).absolute()
-        self.users.write_text("alice:wonderland\n")
+        self.users.write_bytes(b"alice:" + newHash(b"wonderland"))
+        self.users.chmod(0o600)
         found = [(page, command) for page in pages() for command in commands(page)]
         self.shown = [
             (f"{page.name}: {' '.join(command.words)}", self.here(given), command.answer)
@@ -45,7 +47,7 @@ class TwistdTests(SynchronousTestCase):
     def here(self, given: list[str]) -> list[str]:
         """Have a command's options name the file of users that there is."""
         return [
-            f"file:{self.users}" if re.fullmatch(r"file:.*(socks5-)?users", word) else word
+            f"htpasswd:{self.users}" if re.fullmatch(r"htpasswd:.*(socks5-)?users", word) else word
             for word in given
         ]
 

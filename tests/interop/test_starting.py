@@ -62,7 +62,7 @@ class StartFailureTests(ProxyTestCase):
         ):
             line = self.fails(*where)
             self.assertIn("from elsewhere", line)
-            self.assertIn("--auth file:", line)
+            self.assertIn("--auth htpasswd:", line)
             self.assertIn("name:password", line)
             self.assertIn("--auth anonymous", line)
 
