@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from twisted.application.service import Service
 from twisted.internet.defer import CancelledError, Deferred, DeferredList, maybeDeferred
@@ -18,6 +18,8 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from twisted_socks5.addresses import ipAddress
+from twisted_socks5.auth.certificates import IVerifiedCertificate
+from twisted_socks5.tls import TLSFactory, TLSServerEndpoint
 from twisted_socks5.wire import Address, Method, describe_method
 
 if TYPE_CHECKING:
@@ -25,6 +27,7 @@ if TYPE_CHECKING:
         IAddress,
         IDelayedCall,
         IListeningPort,
+        IProtocolFactory,
         IStreamServerEndpoint,
     )
 
@@ -102,6 +105,12 @@ class SOCKS5Service(Service):
         super().stopService()
         return self._stopListening().addCallback(lambda _: self._drained())
 
+    def reload(self) -> None:
+        """Look now whether certificates have changed, for connections that come."""
+        for endpoint in self._endpoints:
+            if isinstance(endpoint, TLSServerEndpoint):
+                endpoint.reload()
+
     def cut(self) -> None:
         """End all sessions at once."""
         self.factory.abortSessions("the proxy stops")
@@ -160,21 +169,36 @@ class SOCKS5Service(Service):
         if self._mayListen is not None:
             self._mayListen(host)
         streams = self.factory.streams
-        if streams is not None and type(port) is Port and port.factory is self.factory:
-            # Only where nothing is between the port and the sessions: no TLS, no PROXY protocol.
-            self._accepting.append(streams.accept(port, self.factory))
+        if streams is not None and type(port) is Port and _isOurs(port.factory, self.factory):
+            # Only where nothing but our own TLS is between the port and the sessions.
+            self._accepting.append(streams.accept(port, cast("IProtocolFactory", port.factory)))
         self.log.info(
             "SOCKS5 proxy on {address}, for {users}",
             address=describeAddress(host),
-            users=self._users(host),
+            users=self._users(host, getattr(port, "factory", None)),
         )
 
-    def _users(self, host: IAddress) -> str:
+    def _users(self, host: IAddress, factory: object) -> str:
         """Say who may use what listens there."""
-        methods = self.factory.authenticator.methods
+        authenticator = self.factory.authenticator
+        files = factory.contexts.files if isinstance(factory, TLSFactory) else None
+        methods = authenticator.methods
+        ways = [describe_method(each) for each in methods]
+        if files is not None and files.authorities:
+            if IVerifiedCertificate in authenticator.portal.checkers:
+                ways.append("certificate")
+            elif files.required and Method.NO_AUTHENTICATION in methods:
+                return "whoever has a certificate"
+            elif files.required:
+                return f"users who have a certificate and log in ({', '.join(ways)})"
         if Method.NO_AUTHENTICATION in methods:
             return "anybody who can reach it" if isReachable(host) else "the programs of this host"
-        return f"users who log in ({', '.join(describe_method(each) for each in methods)})"
+        return f"users who log in ({', '.join(ways)})"
+
+
+def _isOurs(factory: object, wrapped: object) -> bool:
+    """Tell whether connections come to our sessions on the transports that we give them."""
+    return factory is wrapped or (isinstance(factory, TLSFactory) and factory.wrapped is wrapped)
 
 
 def _cancel(_: None, call: IDelayedCall) -> None:

@@ -1,5 +1,5 @@
 """
-The ways to listen that docs/howto/listening.md describes, and what they do to half-close.
+The ways to listen that docs/howto/listening.md describes; docs/howto/tls.md has tests of its own.
 """
 
 from __future__ import annotations
@@ -7,7 +7,6 @@ from __future__ import annotations
 import datetime
 import socket
 import ssl
-from importlib.metadata import version
 from ipaddress import IPv4Address
 from pathlib import Path
 
@@ -90,7 +89,7 @@ class TLSTests(ProxyTestCase):
         self.assertEqual(client.recv(5), b"hello")
 
     def test_ssl(self) -> None:
-        """With C{ssl:}; the end of one direction is the end of both, behind what was sent."""
+        """With C{ssl:}; an end in TLS's words is one in TCP's."""
         echo = EchoTarget(self)
         key, cert = self.place / "key.pem", self.place / "cert.pem"
         proxy = self.proxy(
@@ -103,14 +102,9 @@ class TLSTests(ProxyTestCase):
         self.assertEqual((record["sent"], record["reason"]), (5, "client closed"))
 
     def test_tls(self) -> None:
-        """With C{tls:} and a directory, where Twisted has that."""
+        """With C{tls:} and a directory, whatever Twisted has of its own."""
         listen = f"tls:{self.place / 'both'}:0:interface=127.0.0.1"
-        major, minor = version("twisted").split(".")[:2]
-        if (int(major), int(minor)) < (26, 4):
-            said = run(ours("twistd"), "-n", "--pidfile=", "socks5", "--listen", listen)
-            self.assertIn("Unknown endpoint type: 'tls'", said.stderr)
-        else:
-            self.echoes(self.connected(self.proxy("--listen", listen), EchoTarget(self)))
+        self.echoes(self.connected(self.proxy("--listen", listen), EchoTarget(self)))
 
 
 class SystemdTests(ProxyTestCase):
