@@ -11,6 +11,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from twisted_socks5.config import MAX_LINGER, Filtering, Settings
 from twisted_socks5.errors import ConfigurationError
+from twisted_socks5.wire import Method
 
 NUMBERS = [field.name for field in fields(Settings) if field.type in ("float", "int")]
 
@@ -97,3 +98,11 @@ class SettingsTests(SynchronousTestCase):
         """Filtering has the words of RFC 4787."""
         self.assertIs(Filtering("address-dependent"), Filtering.ADDRESS_DEPENDENT)
         self.assertIs(Settings().udp_filtering, Filtering.ENDPOINT_INDEPENDENT)
+
+    def test_methods(self) -> None:
+        """An order of methods has some, each once."""
+        both = (Method.GSSAPI, Method.USERNAME_PASSWORD)
+        self.assertEqual(Settings(methods=both).methods, both)
+        self.assertIsNone(Settings().methods)
+        self.assertWrong("there must be a method to offer", methods=())
+        self.assertWrong("a method can be preferred only once", methods=(*both, *both))
