@@ -105,6 +105,7 @@ class TurnTests(SynchronousTestCase):
         jobs.reactor.threads.stalled = False
         jobs.reactor.settle()
         self.assertEqual((jobs.done, len(jobs.threads)), ([0, 1, 2, 3, 4], 0))
+        self.assertTrue(jobs.threads)
 
     def test_each(self) -> None:
         """An owner may have so many waiting; another is not concerned."""

@@ -98,6 +98,10 @@ class FairThreads:
         """How many jobs wait."""
         return self._waiting
 
+    def __bool__(self) -> bool:
+        """They are there, whether anything waits for them or not."""
+        return True
+
     def start(self) -> None:
         """Take on work again after a L{stop}."""
         if self._queue is None:

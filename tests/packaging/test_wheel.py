@@ -74,10 +74,11 @@ class WheelTests(SynchronousTestCase):
         self.assertEqual(left, [])
 
     def test_nothingElse(self) -> None:
-        """There is the package, the one plugin and the description."""
+        """There is the package, the plugins and the description."""
         ours = ("twisted_socks5/", "twisted_socks5-")
         others = {name for name in self.names if not name.startswith(ours)}
-        self.assertEqual(others, {"twisted/plugins/twisted_socks5_plugin.py"})
+        plugins = ("plugin", "auth", "endpoints")
+        self.assertEqual(others, {f"twisted/plugins/twisted_socks5_{name}.py" for name in plugins})
 
     def test_licence(self) -> None:
         """The licence is named, and its text is there."""

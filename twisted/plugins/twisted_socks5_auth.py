@@ -1,59 +1,71 @@
 """
-Names a kind of C{--auth} for C{twistd socks5} and whatever else uses L{twisted.cred.strcred}.
+Names the kinds of C{--auth} that are ours, for C{twistd socks5} and whatever else uses
+L{twisted.cred.strcred}.
 
-Every program that scans for plugins imports this file, so it imports none of our modules before
-a checker is made.
+Every program that scans for plugins imports this file, so it names our modules as strings, and
+imports one of them when somebody asks for its kind.
 """
+
+from importlib import import_module
+from typing import Any
 
 from twisted.cred.checkers import ICredentialsChecker
-from twisted.cred.credentials import IUsernamePassword
 from twisted.cred.strcred import ICheckerFactory
 from twisted.plugin import IPlugin
-from zope.interface import implementer
-
-_HELP = """
-Users of a file of hashed passwords, with lines of the form NAME:HASH.
-
-    --auth htpasswd:/etc/socks5-users
-
-Make the file, change it and list it with socks5-users, which asks for the
-password and stores it as argon2id:
-
-    socks5-users /etc/socks5-users add alice
-    socks5-users /etc/socks5-users delete alice
-
-Hashes of argon2 (id and i), bcrypt (as Apache's "htpasswd -B" writes them)
-and scrypt can be verified.  Those of MD5 (apr1), SHA and DES crypt are
-refused: passwords can be guessed from them.
-
-The file is read again when it changes.  Only its owner may write to it:
-
-    chmod 600 /etc/socks5-users
-"""
+from zope.interface import Interface, implementer
 
 
 @implementer(ICheckerFactory, IPlugin)
-class HtpasswdCheckerFactory:
-    """Makes what checks names and passwords against a file of hashes."""
+class _Kind:
+    """
+    A kind, whose module has C{HELP}, C{INTERFACES} and C{checkerFor}.
 
-    authType = "htpasswd"
-    authHelp = _HELP
-    argStringFormat = "PATH: a file of lines NAME:HASH, see socks5-users"
-    credentialInterfaces = (IUsernamePassword,)
+    @ivar authType: what it is called.
+    @ivar argStringFormat: what may stand behind the name.
+    """
+
+    def __init__(self, authType: str, argStringFormat: str, module: str) -> None:
+        self.authType = authType
+        self.argStringFormat = argStringFormat
+        self._name = module
+
+    @property
+    def _module(self) -> Any:
+        return import_module(self._name)
+
+    @property
+    def authHelp(self) -> str:
+        """What C{--help-auth-type} tells."""
+        return str(self._module.HELP)
+
+    @property
+    def credentialInterfaces(self) -> tuple[type[Interface], ...]:
+        """Which credentials its checkers judge."""
+        return tuple(self._module.INTERFACES)
 
     def generateChecker(self, argstring: str) -> ICredentialsChecker:
         """
         Make a checker.
 
-        @param argstring: the file's path; it is read when the server starts.
-        @raise ConfigurationError: there is none.
+        @param argstring: what stands behind the name and a colon.
+        @raise ConfigurationError: that is no good.
         """
-        from twisted_socks5.auth.passwords import PasswordFileChecker
-        from twisted_socks5.errors import ConfigurationError
-
-        if not argstring:
-            raise ConfigurationError("--auth htpasswd takes the path of a file: htpasswd:PATH")
-        return PasswordFileChecker(argstring)
+        checker: ICredentialsChecker = self._module.checkerFor(argstring or "")
+        return checker
 
 
-htpasswd = HtpasswdCheckerFactory()
+htpasswd = _Kind(
+    "htpasswd",
+    "PATH: a file of lines NAME:HASH, see socks5-users",
+    "twisted_socks5.auth.passwords",
+)
+gssapi = _Kind(
+    "gssapi",
+    "[keytab=PATH][:service=NAME][:protection=LIST][:realm=LIST][:map=PATH]",
+    "twisted_socks5.auth.gssapi",
+)
+certificate = _Kind(
+    "certificate",
+    "(none: --listen …:clientCA=FILE says whose certificates count)",
+    "twisted_socks5.auth.certificates",
+)

@@ -1,5 +1,6 @@
 """
-Names the strings C{socks5:} and C{socks4:} for C{clientFromString}.
+Names the strings C{socks5:} and C{socks4:} for C{clientFromString}, and C{socks5:} for
+C{serverFromString}, which is BIND.
 
 Every program that reads an endpoint string may import this file, so it imports our modules when
 a string of ours is read.  There is no C{__init__.py} beside it: L{twisted.plugins} collects its
@@ -11,6 +12,8 @@ from typing import Any
 from twisted.internet.interfaces import (
     IStreamClientEndpoint,
     IStreamClientEndpointStringParserWithReactor,
+    IStreamServerEndpoint,
+    IStreamServerEndpointStringParser,
 )
 from twisted.plugin import IPlugin
 from zope.interface import implementer
@@ -37,5 +40,23 @@ class _SOCKSClientEndpointParser:
         return parse(reactor, self._version, *args, **kwargs)
 
 
+@implementer(IPlugin, IStreamServerEndpointStringParser)
+class _SOCKSServerEndpointParser:
+    """
+    What listens at a proxy.
+
+    @ivar prefix: what it begins with.
+    """
+
+    prefix = "socks5"
+
+    def parseStreamServer(self, reactor: Any, *args: Any, **kwargs: Any) -> IStreamServerEndpoint:
+        """See L{IStreamServerEndpointStringParser.parseStreamServer}."""
+        from twisted_socks5.client.serverstrings import parseServer
+
+        return parseServer(reactor, *args, **kwargs)
+
+
 socks5 = _SOCKSClientEndpointParser(5)
 socks4 = _SOCKSClientEndpointParser(4)
+socks5Listening = _SOCKSServerEndpointParser()

@@ -48,6 +48,9 @@ class IVerifiedCertificate(ICredentials):
     certificate: ClientCertificate = Attribute("""The certificate, and whom it names.""")
 
 
+INTERFACES = (IVerifiedCertificate,)
+
+
 @implementer(IVerifiedCertificate)
 @dataclass(frozen=True)
 class VerifiedCertificate:
@@ -64,7 +67,7 @@ class VerifiedCertificate:
 class CertificateChecker:
     """Lets in whomever a certificate names."""
 
-    credentialInterfaces = (IVerifiedCertificate,)
+    credentialInterfaces = INTERFACES
 
     def requestAvatarId(self, credentials: IVerifiedCertificate) -> Deferred[bytes | tuple[()]]:
         """

@@ -14,7 +14,7 @@ from __future__ import annotations
 import re
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, NoReturn, Protocol
 
 from twisted.cred.checkers import ICredentialsChecker
 from twisted.cred.credentials import ICredentials
@@ -25,9 +25,12 @@ from zope.interface import Attribute, implementer
 from twisted_socks5.auth.credentials import toOctets
 from twisted_socks5.auth.principals import NotAdmitted, PrincipalMap, PrincipalNames
 from twisted_socks5.errors import ConfigurationError
+from twisted_socks5.fairthreads import Busy
 from twisted_socks5.wire.constants import ProtectionLevel
 
 if TYPE_CHECKING:
+    from twisted.python.failure import Failure
+
     from twisted_socks5.fairthreads import FairThreads
     from twisted_socks5.security import ISecurityContext
 
@@ -86,6 +89,9 @@ class IVerifiedPrincipal(ICredentials):
     principal: str = Attribute(
         """The principal, as the mechanism writes it: C{"alice@EXAMPLE.COM"}."""
     )
+
+
+INTERFACES = (IVerifiedPrincipal,)
 
 
 @implementer(IVerifiedPrincipal)
@@ -152,7 +158,7 @@ class PrincipalChecker:
         L{None}: at once.
     """
 
-    credentialInterfaces = (IVerifiedPrincipal,)
+    credentialInterfaces = INTERFACES
 
     def __init__(self, acceptance: Acceptance, names: PrincipalNames | None = None) -> None:
         self.acceptance = acceptance
@@ -168,7 +174,9 @@ class PrincipalChecker:
         principal = credentials.principal
         if self.names.map is None or self.threads is None:
             return maybeDeferred(self._nameFor, principal)
-        return self.threads.run(self, lambda: self._nameFor(principal))
+        # Each principal has its own turn, so many of them at once are not too many.
+        asked = self.threads.run(principal, lambda: self._nameFor(principal))
+        return asked.addErrback(_tooMany)
 
     def check(self) -> None:
         """
@@ -185,6 +193,11 @@ class PrincipalChecker:
             return toOctets(self.names.nameFor(principal))
         except NotAdmitted as error:
             raise UnauthorizedLogin(str(error)) from None
+
+
+def _tooMany(failure: Failure) -> NoReturn:
+    failure.trap(Busy)
+    raise UnauthorizedLogin("too many logins wait to be checked")
 
 
 def checkerFor(argument: str) -> PrincipalChecker:

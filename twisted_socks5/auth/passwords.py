@@ -39,11 +39,39 @@ from twisted_socks5.errors import ConfigurationError
 from twisted_socks5.fairthreads import Busy, FairThreads
 from twisted_socks5.limits import client_key
 
+HELP = """
+Users of a file of hashed passwords, with lines of the form NAME:HASH.
+
+    --auth htpasswd:/etc/socks5-users
+
+Make the file, change it and list it with socks5-users, which asks for the
+password and stores it as argon2id:
+
+    socks5-users /etc/socks5-users add alice
+    socks5-users /etc/socks5-users delete alice
+
+Hashes of argon2 (id and i), bcrypt (as Apache's "htpasswd -B" writes them)
+and scrypt can be verified.  Those of MD5 (apr1), SHA and DES crypt are
+refused: passwords can be guessed from them.
+
+The file is read again when it changes.  Only its owner may write to it:
+
+    chmod 600 /etc/socks5-users
+"""
+
+INTERFACES = (IUsernamePassword,)
+
 MAX_THREADS = 4
 """Hashes computed at a time, however many processors there are: each takes some memory."""
 
-NICE = 10
-"""How much less than the reactor the system favours the threads that compute hashes."""
+NICE = 5
+"""
+How much less than the reactor the system favours the threads that compute hashes.
+
+Measured by C{benchmarks/logins.py} where more wants to run than there are processors: with 0, the
+99th percentile of an open session's times is ten times as long; with 10, logins wait until their
+deadline.
+"""
 
 #: How often a login waits for a file to settle that is being written to again and again.
 _WAITS = 4
@@ -101,7 +129,7 @@ class PasswordFileChecker:
         from (L{OctetCredentials<twisted_socks5.auth.OctetCredentials>}) keep no other waiting.
     """
 
-    credentialInterfaces = (IUsernamePassword,)
+    credentialInterfaces = INTERFACES
     _log = Logger()
 
     def __init__(
@@ -260,3 +288,15 @@ class PasswordFileChecker:
                 path=path,
                 complaint=view.complaint,
             )
+
+
+def checkerFor(path: str) -> PasswordFileChecker:
+    """
+    Make a checker of what stands behind C{htpasswd:}.
+
+    @param path: the file's path; it is read when the server starts.
+    @raise ConfigurationError: there is none.
+    """
+    if not path:
+        raise ConfigurationError("--auth htpasswd takes the path of a file: htpasswd:PATH")
+    return PasswordFileChecker(path)

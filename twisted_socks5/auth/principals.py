@@ -21,6 +21,7 @@ import re
 import time
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
+from threading import Lock
 
 from twisted.logger import Logger
 
@@ -125,6 +126,9 @@ class PrincipalMap:
     What is wrong with it then is logged, once for each change, and what it was before holds: a
     file that somebody is in the middle of writing throws nobody out.
 
+    Several threads may ask it.  They look at the file in turns, or else what one of them has read
+    long ago could take the place of what another has read since, and stay there.
+
     @ivar path: the file.
     """
 
@@ -135,6 +139,7 @@ class PrincipalMap:
         self._lines: list[MapLine] = []
         self._seen: tuple[int, ...] | None = None
         self._complaint = ""
+        self._looking = Lock()
 
     def load(self) -> None:
         """
@@ -142,6 +147,33 @@ class PrincipalMap:
 
         @raise ConfigurationError: it can't be used, with one line that says why.
         """
+        with self._looking:
+            self._load()
+
+    def refresh(self) -> None:
+        """Read the file again if it has changed; blocks as long as that takes."""
+        with self._looking:
+            try:
+                if self._signature(os.stat(self.path)) == self._seen:
+                    return
+            except OSError:
+                pass  # It is said below why.
+            try:
+                self._load()
+            except ConfigurationError as error:
+                if str(error) != self._complaint:
+                    self._complaint = str(error)
+                    self._log.error("{what}; what it was before holds", what=self._complaint)
+
+    def nameFor(self, principal: str) -> str | None:
+        """Give a principal's name, by what was read last; L{None}: it has none."""
+        for line in self._lines:
+            name = line.nameFor(principal)
+            if name is not None:
+                return None if name == NOBODY else name
+        return None
+
+    def _load(self) -> None:
         self._seen = None
         try:
             octets, self._seen = self._read()
@@ -151,28 +183,6 @@ class PrincipalMap:
             ) from None
         self._lines = parseMap(octets, self.path)
         self._complaint = ""
-
-    def refresh(self) -> None:
-        """Read the file again if it has changed; blocks as long as that takes."""
-        try:
-            if self._signature(os.stat(self.path)) == self._seen:
-                return
-        except OSError:
-            pass  # It is said below why.
-        try:
-            self.load()
-        except ConfigurationError as error:
-            if str(error) != self._complaint:
-                self._complaint = str(error)
-                self._log.error("{what}; what it was before holds", what=self._complaint)
-
-    def nameFor(self, principal: str) -> str | None:
-        """Give a principal's name, by what was read last; L{None}: it has none."""
-        for line in self._lines:
-            name = line.nameFor(principal)
-            if name is not None:
-                return None if name == NOBODY else name
-        return None
 
     def _read(self) -> tuple[bytes, tuple[int, ...] | None]:
         with open(self.path, "rb") as file:
