@@ -276,6 +276,21 @@ class TransportTests(AssociationCase):
         self.assertEqual(len(commands), 2)
         self.assertEqual({record.command for record in self.records}, {"UDP_ASSOCIATE"})
 
+    def test_chain_broken(self) -> None:
+        """The nearer proxy goes away, and takes the way to the farther one along."""
+        self.serve("192.0.2.11")
+        app = App()
+        through = SOCKS5Reactor(self.reactor, self.proxy())
+        outcome = Outcome(associate(self.proxy("192.0.2.11"), app, through))
+        self.settle()
+        closed = Outcome(outcome.result.whenClosed())
+        for session in list(self.server.sessions):
+            session.transport.abortConnection()
+        self.settle()
+        self.assertIsInstance(closed.error, ProxyClosed)
+        self.assertEqual(app.heard, ["start", "stop"])
+        self.assertEqual(self.reactor.openConnections(), [])
+
 
 class DNSTests(AssociationCase):
     """Twisted's DNS client, as it is."""

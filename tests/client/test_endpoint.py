@@ -13,7 +13,7 @@ from twisted.internet.error import (
     ConnectingCancelledError,
     NoProtocol,
 )
-from twisted.internet.interfaces import IStreamClientEndpoint
+from twisted.internet.interfaces import IAddress, IStreamClientEndpoint
 from twisted.internet.protocol import Factory, Protocol
 from zope.interface.verify import verifyObject
 
@@ -26,6 +26,7 @@ from tests.client.base import (
     TARGET,
     Application,
     ClientCase,
+    Outcome,
     reply,
 )
 from twisted_socks5.client import InvalidTarget, Proxy, SOCKS5ClientEndpoint, errors
@@ -465,6 +466,32 @@ class CancellationTests(ClientCase):
         self.assertClosed()
         self.assertEqual(application.heard, ["start", "stop"])
         self.hangUp()
+
+    def test_withinTheApplication(self) -> None:
+        """While its protocol is being built, or told of its connection."""
+        outcomes: list[Outcome] = []
+
+        class WhenBuilt(Application):
+            def buildProtocol(self, addr: IAddress | None) -> PlainPeer:
+                outcomes[-1].deferred.cancel()
+                return super().buildProtocol(addr)
+
+        class WhenMade(Peer):
+            def connectionMade(self) -> None:
+                super().connectionMade()
+                outcomes[-1].deferred.cancel()
+
+        for application, events in (
+            (WhenBuilt(), []),
+            (Application(WhenMade), ["made", "ConnectionAborted"]),
+        ):
+            _, outcome = self.connect(application)
+            outcomes.append(outcome)
+            self.say(SELECTED, GRANTED + b"early")
+            self.assertIsInstance(outcome.error, ConnectingCancelledError)
+            self.assertClosed()
+            self.assertEqual(application.peer.events, events)
+            self.hangUp()
 
     def test_atEveryOctet(self) -> None:
         """At every octet of the proxy's."""

@@ -136,6 +136,31 @@ class OneConnectionTests(BindCase):
         self.assertEqual(application.heard[1], IPv6Address("TCP", TARGET6, 20))
         application.peer.lose()
 
+    def test_socks4(self) -> None:
+        """SOCKS4 has BIND, too."""
+        self.serve("192.0.2.11", settings={"socks4": True})
+        application = Application()
+        proxy = self.proxy("192.0.2.11", version=4)
+        outcome = Outcome(
+            SOCKS5ServerEndpoint(proxy, TARGET, reactor=self.reactor).listen(application)
+        )
+        self.settle()
+        self.comer(outcome.result.getHost())
+        self.assertEqual(application.heard[1], IPv4Address("TCP", TARGET, 20))
+        application.peer.lose()
+        self.assertRaises(
+            InvalidTarget, SOCKS5ServerEndpoint, proxy, TARGET6, reactor=self.reactor
+        )
+
+    def test_words(self) -> None:
+        """What a port says of itself."""
+        _, port = self.listen()
+        where = port.getHost()
+        assert isinstance(where, IPv4Address)
+        self.assertEqual(repr(port), f"<BoundPort {where.host}:{where.port}, waiting>")
+        port.stopListening()
+        self.assertEqual(repr(port), f"<BoundPort {where.host}:{where.port}, over>")
+
     def test_refused(self) -> None:
         """The first reply refuses: C{listen} fails, and no factory is started."""
         application = Application()

@@ -15,7 +15,12 @@ from twisted_socks5.client.errors import (
     ProxyProtocolError,
     TTLExpired,
 )
-from twisted_socks5.client.listening import BoundPort, SOCKS5ServerEndpoint
+from twisted_socks5.client.listening import (
+    BoundPort,
+    NotYetBound,
+    SOCKS5RenewingServerEndpoint,
+    SOCKS5ServerEndpoint,
+)
 
 FIRST = b"\5\0\0\1\xc0\0\2\x0a\x9c\x40"  # 192.0.2.10:40000
 SECOND = b"\5\0\0\1\xcb\0\x71\5\0\x14"  # 203.0.113.5:20
@@ -86,6 +91,22 @@ class FirstReplyTests(LyingCase):
             self.assertEqual(port.getHost(), address)
             port.stopListening()
             self.hangUp()
+
+    def test_port_0_again(self) -> None:
+        """Nor is it a port to go on with; later it may be another."""
+        endpoint = SOCKS5RenewingServerEndpoint(
+            self.wayToProxy(), reactor=self.reactor, retryPolicy=lambda failures: 1.0
+        )
+        port = endpoint.port(Application())
+        port.startListening()
+        for said in (b"\5\0\0\1\xc0\0\2\x0a\0\0", FIRST):
+            self.assertRaises(NotYetBound, port.getHost)
+            self.settle()
+            self.say(SELECTED, said)
+            self.hangUp()
+            self.reactor.advance(1)
+        self.assertEqual(port.getHost(), IPv4Address("TCP", "192.0.2.10", 40000))
+        port.stopListening()
 
     def test_deadline(self) -> None:
         """A proxy that never answers has its time, and no more."""

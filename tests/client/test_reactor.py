@@ -38,6 +38,7 @@ from tests.client.test_datagram import App
 from tests.client.through import TARGET, ThroughCase
 from tests.server.associations import Mailbox
 from twisted_socks5.client.boundport import NotYetBound
+from twisted_socks5.client.connector import _Application
 from twisted_socks5.client.errors import ConnectionRefused, InvalidTarget
 from twisted_socks5.client.reactor import SOCKS5Reactor
 from twisted_socks5.testing import Peer, PeerFactory, PlainPeer
@@ -414,6 +415,34 @@ class ConnectTests(ReactorCase):
             self.assertEqual(IHalfCloseableProtocol.providedBy(client.peer), half)
             client.peer.abort()
             self.settle()
+
+    def test_passed_on(self) -> None:
+        """Whatever a transport tells its protocol, the application's hears."""
+        heard: list[Any] = []
+
+        class Listening(PlainPeer):
+            """Hears everything."""
+
+            def logPrefix(self) -> str:
+                """Tell what to log with."""
+                return "listening"
+
+            def handshakeCompleted(self) -> None:
+                """Note it."""
+                heard.append("handshake")
+
+            def fileDescriptorReceived(self, descriptor: int) -> None:
+                """Note it."""
+                heard.append(descriptor)
+
+        for kind in (Listening, object):
+            application = _Application(cast(Any, None), cast(Any, kind()))
+            if kind is Listening:
+                application.handshakeCompleted()
+                application.fileDescriptorReceived(7)
+            self.assertIn(application.logPrefix(), ("listening", "object"))
+            self.assertFalse(IHalfCloseableProtocol.providedBy(application))
+        self.assertEqual(heard, ["handshake", 7])
 
     def test_tls(self) -> None:
         """C{connectSSL} goes through the proxy, too, and speaks TLS with the target."""

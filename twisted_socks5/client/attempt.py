@@ -174,16 +174,19 @@ class Attempt:
 
     def _cancel(self, result: Deferred[ControlConnection]) -> None:
         """Whoever waits no longer wants to."""
+        opening = self._opening
         self._settle()
         if self._party is not None:
             abort(self._party.transport)
-        elif self._opening is not None:
-            self._opening.cancel()
+        elif opening is not None:
+            opening.cancel()
         result.errback(ConnectingCancelledError(asTwisted(self.destination)))
 
     def _settle(self) -> None:
         """From now on nothing else counts."""
         self._over = True
+        # Its result is who has spoken; and Twisted keeps us for as long as there's a connection.
+        self._opening = None
         if self._deadline is not None:
             self._deadline.cancel()
             self._deadline = None

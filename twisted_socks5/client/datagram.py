@@ -9,15 +9,14 @@ too: nothing is resolved here but the proxy's own name, if that is how it says w
 L{Association} is an C{IUDPTransport}, so that an unmodified protocol runs on it.  It has three
 states: it is being opened (what is sent then waits, within a bound), it stands, it is over.
 
-What is not the proxy's is dropped, and so is what makes no sense, each counted by its kind: this
-is UDP.
+What is not the proxy's is dropped, and so is what makes no sense (L{envelope
+<twisted_socks5.client.envelope>} takes datagrams apart), each counted by its kind: this is UDP.
 """
 
 from __future__ import annotations
 
 import errno
-from collections import Counter, deque
-from functools import lru_cache
+from collections import deque
 from ipaddress import ip_address
 from typing import TYPE_CHECKING, Any, Final, NoReturn
 
@@ -33,34 +32,20 @@ from zope.interface import implementer
 
 from twisted_socks5.addresses import unmapped
 from twisted_socks5.client.bound import boundAddress, zoned
-from twisted_socks5.client.errors import InvalidTarget, NameNotFound, ProxyClosed, SOCKSError
+from twisted_socks5.client.envelope import Envelope, headerFor
+from twisted_socks5.client.errors import NameNotFound, ProxyClosed, SOCKSError
 from twisted_socks5.client.observers import Observers
 from twisted_socks5.client.proxy import Proxy
-from twisted_socks5.client.targets import destination
 from twisted_socks5.errors import ResolutionError
 from twisted_socks5.resolving import NameLookup
-from twisted_socks5.security import ContextError
-from twisted_socks5.wire import (
-    UNSPECIFIED,
-    Address,
-    AddressType,
-    Command,
-    DatagramError,
-    LocalProtocolError,
-    ReassemblyQueue,
-    describe_host,
-    pack_header,
-    parse_header,
-    split_datagram,
-)
+from twisted_socks5.wire import UNSPECIFIED, Address, Command, describe_host
 
 if TYPE_CHECKING:
     from twisted.internet.interfaces import IStreamClientEndpoint
     from twisted.internet.protocol import AbstractDatagramProtocol
 
     from twisted_socks5.client.control import ControlConnection
-
-    Endpoint = tuple[str, int]
+    from twisted_socks5.client.envelope import Endpoint
 
 MAX_PACKET: Final = 65536
 """More octets than any datagram has, so that none is cut off unnoticed."""
@@ -68,40 +53,13 @@ MAX_PACKET: Final = 65536
 MAX_WAITING: Final = 64
 """How many datagrams wait for the proxy's reply; those that come later are dropped."""
 
-# Why a datagram was dropped, as the count names it.
+# Why a datagram was dropped, as the count names it; L{Envelope} has further reasons.
 STRANGER: Final = "not from the proxy"
-MALFORMED: Final = "malformed"
-BAD_TOKEN: Final = "bad token"
-NO_CONTEXT: Final = "without a security context"
 UNCONNECTED: Final = "not from the connected address"
 TOO_EARLY: Final = "too many before the reply"
 TOO_LATE: Final = "after the end"
 TOO_LARGE: Final = "too large"
 FAILED: Final = "not to be sent"
-FRAGMENT: Final = "abandoned fragments"
-
-_DOMAINNAME: Final = int(AddressType.DOMAINNAME)
-
-
-@lru_cache(maxsize=1024)
-def _header(host: str, port: int) -> bytes:
-    """
-    Write the header of datagrams to somewhere; they mostly go to the same few places.
-
-    @raise InvalidAddressError: that is nowhere.
-    """
-    try:
-        return pack_header(*destination(host, port))
-    except InvalidTarget as error:
-        raise InvalidAddressError(host, error.reason) from None
-
-
-@lru_cache(maxsize=1024)
-def _source(kind: int, host: bytes) -> str:
-    """Write where a datagram came from as Twisted does."""
-    if kind == _DOMAINNAME:
-        return describe_host(host)
-    return str(unmapped(ip_address(host)))
 
 
 class _Socket(DatagramProtocol):
@@ -119,6 +77,10 @@ class _Socket(DatagramProtocol):
     def connectionRefused(self) -> None:
         """The proxy's host says that nobody relays there."""
         self._association._refused()
+
+    def stopProtocol(self) -> None:
+        """The socket is gone: we have closed it, or the proxy on its way is lost."""
+        self._association._socketLost()
 
 
 @implementer(IUDPTransport, IListeningPort)
@@ -147,20 +109,19 @@ class Association:
         self._protocol = protocol
         self._reactor = reactor
         self._maxPacketSize = maxPacketSize
-        self._fragmentSize = fragmentSize
         self._socket: Any = None
         self._control: ControlConnection | None = None
         self._opening: Deferred[None] | None = None
         self._waiting: deque[tuple[bytes, bytes]] = deque()
         self._peer: Endpoint | None = None
         self._connectedTo: Endpoint | None = None
-        self._fragments = ReassemblyQueue()
         self._started = False
         self._over = False
         #: Why it is over; L{None}: we have ended it.
         self._why: Failure | None = None
         self._closed = Observers()
-        self.drops: Counter[str] = Counter()
+        self._envelope = Envelope(reactor, fragmentSize)
+        self.drops = self._envelope.drops
         self.relay: Address | None = None
 
     def __repr__(self) -> str:
@@ -220,7 +181,7 @@ class Association:
             addr = self._connectedTo
         elif self._connectedTo is not None and addr != self._connectedTo:
             raise ValueError(f"the transport is connected to {self._connectedTo}")
-        header = _header(*addr)
+        header = headerFor(*addr)
         if self._over:
             self.drops[TOO_LATE] += 1
         elif self.relay is not None:
@@ -246,7 +207,7 @@ class Association:
             raise RuntimeError("already connected, reconnecting is not currently supported")
         if not isIPAddress(host) and not isIPv6Address(host):
             raise InvalidAddressError(host, "not an IPv4 or IPv6 address.")
-        _header(host, port)
+        headerFor(host, port)
         self._connectedTo = str(unmapped(ip_address(host))), port
 
     def getHost(self) -> Any:
@@ -315,6 +276,7 @@ class Association:
             declared = Address(ours, port) if declare else declared
         control = await proxy.request(Command.UDP_ASSOCIATE, declared, self._reactor)
         self._control = control
+        self._envelope.encapsulation = control.encapsulation
         control.whenClosed().addBoth(self._controlLost)
         relay = boundAddress(control)
         if isinstance(relay.host, bytes):
@@ -363,23 +325,7 @@ class Association:
     # What goes through it.
 
     def _send(self, header: bytes, packet: bytes) -> None:
-        if self._fragmentSize is None:
-            datagrams = [header + packet]
-        else:
-            try:
-                datagrams = split_datagram(header, packet, self._fragmentSize)
-            except LocalProtocolError as error:
-                raise MessageLengthError(str(error)) from None
-        encapsulation = self._control.encapsulation if self._control is not None else None
-        for datagram in datagrams:
-            if encapsulation is not None:
-                try:
-                    datagram = encapsulation.wrapDatagram(datagram)
-                except DatagramError as error:
-                    raise MessageLengthError(error.reason) from None
-                except ContextError:
-                    self.drops[NO_CONTEXT] += 1
-                    return
+        for datagram in self._envelope.close(header, packet):
             self._socket.write(datagram)
 
     def _arrived(self, datagram: bytes, addr: Endpoint) -> None:
@@ -388,36 +334,14 @@ class Association:
             # The socket is connected, but may have heard somebody before it was.
             self.drops[STRANGER] += 1
             return
-        encapsulation = self._control.encapsulation if self._control is not None else None
-        try:
-            if encapsulation is not None:
-                datagram = encapsulation.unwrapDatagram(datagram)
-            frag, kind, host, port, offset = parse_header(datagram)
-        except DatagramError:
-            self.drops[MALFORMED] += 1
+        opened = self._envelope.open(datagram)
+        if opened is None:
             return
-        except ContextError:
-            self.drops[BAD_TOKEN] += 1
-            return
-        payload = self._whole(frag, (kind, host, port), datagram[offset:])
-        source = _source(kind, host), port
-        if payload is None:
-            return
+        payload, source = opened
         if self._connectedTo is not None and source != self._connectedTo:
             self.drops[UNCONNECTED] += 1
             return
         self._protocol.datagramReceived(payload[: self._maxPacketSize], source)
-
-    def _whole(self, frag: int, where: tuple[int, bytes, int], payload: bytes) -> bytes | None:
-        """Put fragments together; nearly always there are none."""
-        queue = self._fragments
-        if not frag and queue.deadline is None:
-            return payload
-        whole = queue.add(self._reactor.seconds(), frag, where, payload)
-        if queue.abandoned:
-            self.drops[FRAGMENT] += queue.abandoned
-            queue.abandoned = 0
-        return whole
 
     def _refused(self) -> None:
         """Nobody relays there any more; the control connection will tell how that came."""
@@ -432,6 +356,10 @@ class Association:
             why = f"the association is lost: {reason}"
             self._end(Failure(ProxyClosed(why, proxy=proxy)))
 
+    def _socketLost(self) -> None:
+        if not self._over:
+            self._end(Failure(ProxyClosed("the socket on the way to the proxy is gone")))
+
     def _failed(self, failure: Failure) -> Failure:
         """It does not come about; and perhaps that is because it was ended."""
         if self._over:
@@ -443,7 +371,7 @@ class Association:
         self._over = True
         self._why = why
         self._waiting.clear()
-        self._fragments.reinitialise()
+        self._envelope.giveUp()
         opening, self._opening = self._opening, None
         if opening is not None:
             opening.cancel()

@@ -107,8 +107,8 @@ class SOCKS5ClientEndpoint:
             Cancelling it closes whatever is open, and it fails with C{ConnectingCancelledError}.
         """
         reactor = _installed() if self._reactor is None else self._reactor
-        connecting = _Connecting(self.proxy, protocolFactory, reactor)
-        return connecting.start(self.destination, self._resolver)
+        connecting = _Connecting(self.proxy, self.destination, protocolFactory, reactor)
+        return connecting.start(self._resolver)
 
 
 class SOCKS4ClientEndpoint(SOCKS5ClientEndpoint):
@@ -174,8 +174,11 @@ def _installed() -> Any:
 class _Connecting:
     """One call of C{connect}."""
 
-    def __init__(self, proxy: Proxy, factory: IProtocolFactory, reactor: Any) -> None:
+    def __init__(
+        self, proxy: Proxy, target: Address, factory: IProtocolFactory, reactor: Any
+    ) -> None:
         self._proxy = proxy
+        self._target = target
         self._factory = factory
         self._reactor = reactor
         self._result: Deferred[IProtocol] = Deferred(self._cancel)
@@ -183,20 +186,20 @@ class _Connecting:
         self._step: Deferred[Any] | None = None
         self._left: list[Address] = []
 
-    def start(self, target: Address, resolver: IHostnameResolver | None) -> Deferred[IProtocol]:
+    def start(self, resolver: IHostnameResolver | None) -> Deferred[IProtocol]:
         """Look the target up, if that is to be done here, and go on."""
+        target = self._target
         if resolver is None or not isinstance(target.host, bytes):
             self._tryAll([target])
         else:
             timeout = self._proxy.timeout
             lookup = NameLookup(resolver, self._reactor, timeout=timeout, lifetime=0)
             self._step = lookup.lookup(target.host.decode("ascii"))
-            self._step.addCallbacks(
-                self._found, self._notFound, callbackArgs=(target,), errbackArgs=(target,)
-            )
+            self._step.addCallbacks(self._found, self._notFound)
         return self._result
 
-    def _found(self, addresses: list[IPAddress], target: Address) -> None:
+    def _found(self, addresses: list[IPAddress]) -> None:
+        target = self._target
         families = (4,) if self._proxy.version == 4 else (4, 6)
         usable = [Address(each, target.port) for each in addresses if each.version in families]
         if usable:
@@ -204,11 +207,11 @@ class _Connecting:
         else:
             self._failed(Failure(NameNotFound("the name has no IPv4 address", target=target)))
 
-    def _notFound(self, failure: Failure, target: Address) -> None:
+    def _notFound(self, failure: Failure) -> None:
         if failure.check(CancelledError):
-            self._failed(Failure(ConnectingCancelledError(asTwisted(target))))
+            self._failed(Failure(ConnectingCancelledError(asTwisted(self._target))))
         else:
-            self._failed(Failure(NameNotFound(str(failure.value), target=target)))
+            self._failed(Failure(NameNotFound(str(failure.value), target=self._target)))
 
     def _tryAll(self, targets: list[Address]) -> None:
         """Ask the proxy for one address after another."""
@@ -235,11 +238,21 @@ class _Connecting:
             protocol = self._factory.buildProtocol(asTwisted(target))
             if protocol is None:
                 raise NoProtocol
-            control.handOver(protocol, lambda: self._result.callback(protocol))
+            if self._result.called:
+                abort(control.transport)  # It was cancelled in there.
+            else:
+                control.handOver(protocol, lambda: self._made(control, protocol))
         except Exception:
             # Whoever has the transport by now hears of its loss.
             abort(control.transport)
             raise
+
+    def _made(self, control: ControlConnection, protocol: IProtocol) -> None:
+        """It has been told of its connection; and may have cancelled that."""
+        if self._result.called:
+            abort(control.transport)
+        else:
+            self._result.callback(protocol)
 
     def _failed(self, failure: Failure) -> None:
         if not self._result.called:
@@ -247,6 +260,9 @@ class _Connecting:
         else:
             _log.failure("A protocol has failed on what came with its connection", failure)
 
-    def _cancel(self, _: object) -> None:
+    def _cancel(self, result: Deferred[IProtocol]) -> None:
         if self._step is not None:
             self._step.cancel()
+        if not result.called:
+            # All that was waited for is there: it is the application that is asked or told now.
+            result.errback(ConnectingCancelledError(asTwisted(self._target)))

@@ -53,12 +53,6 @@ def threadsFor(reactor: Any) -> FairThreads:
     return threads
 
 
-class ClientEncapsulation(Encapsulation):
-    """An encapsulation with a place, for a while, for who stands before its methods."""
-
-    # It has no __slots__: see succession, which cannot do that to a transport that has.
-
-
 class Exchange:
     """One proxy's and our way to a security context."""
 
@@ -190,7 +184,7 @@ class Exchange:
             self._dialogue.unprotected()
         else:
             self._dialogue.protected(
-                lambda transport: ClientEncapsulation(
+                lambda transport: Encapsulation(
                     transport, context, level, self._threads, transport
                 )
             )

@@ -11,7 +11,6 @@ from __future__ import annotations
 from typing import Any, Final
 
 from twisted_socks5.client.arguments import port
-from twisted_socks5.client.endpoint import SOCKS5ClientEndpoint
 from twisted_socks5.client.listening import ANYBODY, SOCKS5RenewingServerEndpoint
 from twisted_socks5.client.strings import parse
 
@@ -46,9 +45,7 @@ def parseServer(reactor: Any, /, *args: str, **named: str) -> SOCKS5RenewingServ
         except ValueError:
             raise ValueError("socks5: 'port': not a number from 0 to 65535") from None
     # All that says how the proxy is reached is said, and complained of, as for a client.
-    way = parse(reactor, 5, given.get("host", ANYBODY), "1", *args[2:], **named)
-    if not isinstance(way, SOCKS5ClientEndpoint):
-        raise TypeError(f"{way!r} is no way through a proxy")
+    way: Any = parse(reactor, 5, given.get("host", ANYBODY), "1", *args[2:], **named)
     return SOCKS5RenewingServerEndpoint(
         way.proxy, given.get("host", ANYBODY), peerPort, reactor=reactor
     )

@@ -7,6 +7,9 @@ nothing of ours between an application and its transport.  Where something stand
 that we don't know (an endpoint that wraps protocols in its own), the one that leaves stays, and
 passes on what it is told.
 
+What had come for the successor is put back into a transport of ours, which knows when it is
+wanted; for others L{_Early} sees to that.
+
 Nothing of SOCKS is known here.
 """
 
@@ -25,6 +28,8 @@ from twisted.internet.protocol import Protocol
 from twisted.protocols.policies import ProtocolWrapper
 from twisted.python.failure import Failure
 from zope.interface import implementer
+
+from twisted_socks5.streams.layer import LayeredTransport
 
 LINGER = 5.0
 """Seconds that a connection has to be closed in good order; then it is cut."""
@@ -131,11 +136,16 @@ class Predecessor(Protocol):
         @param made: called in between.
         """
         transport = self.transport
+        holder, place = self, "_successor"
         if listens(transport, self):
-            setattr(transport, _place(transport), successor)
-        else:
-            self._successor = successor
-        early = _Early(transport, octets, ended, self if self._successor else None)
+            holder, place = transport, _place(transport)
+        setattr(holder, place, successor)
+        if holder is transport and isinstance(transport, LayeredTransport):
+            successor.makeConnection(transport)
+            made()
+            transport.putBack(octets, ended=ended)
+            return
+        early = _Early(transport, octets, ended, holder, place)
         successor.makeConnection(transport)
         made()
         early.deliver()
@@ -161,28 +171,33 @@ class Predecessor(Protocol):
         abort(self.transport)
 
 
-class _Early:
+@implementer(IHalfCloseableProtocol)
+class _Early(Protocol):
     """
     What came for a protocol before it was there.
 
     Such a protocol may pause its transport as soon as it has one, and does not expect anything
     until it resumes.  So these two are listened to, where the transport lets us, until what came
-    is delivered.
+    is delivered.  And as long as the protocol has paused we take its place: a transport that
+    brings something in spite of that (TLS has more records in what was read) brings it to us.
     """
 
     def __init__(
-        self, transport: Any, octets: bytes, ended: bool, forwarder: Protocol | None
+        self, transport: Any, octets: bytes, ended: bool, holder: Any, place: str
     ) -> None:
         """
         @param transport: the connection.
         @param octets: what came.
         @param ended: whether the peer's FIN did.
-        @param forwarder: who passes on to the protocol; L{None}: it is the transport's own.
+        @param holder: who tells the protocol: the transport, or who passes on.
+        @param place: the attribute of that which is the protocol.
         """
         self._transport = transport
         self._octets = octets
         self._ended = ended
-        self._forwarder = forwarder
+        self._holder = holder
+        self._place = place
+        self._deputised: Any = None  # the protocol, while we are in its place
         self._paused = False  # by the protocol
         self._held = False  # the transport, for the protocol
         self._made = False
@@ -194,29 +209,70 @@ class _Early:
         """The protocol has been made: tell it, unless it has paused."""
         self._made = True
         if self._paused:
+            self._stepIn()
             return
+        self._stepOut()
         transport = self._transport
         octets, self._octets = self._octets, b""
         # The protocol may have closed, or put another in its place: TLS, say.
-        if octets and not _isClosing(transport):
-            self._receiver().dataReceived(octets)
+        if octets and not self._isClosing:
+            self._receiver.dataReceived(octets)
         if self._paused and self._ended:
+            self._stepIn()
             return
         ended, self._ended = self._ended, False
-        if ended and not _isClosing(transport):
-            _tellEnd(self._receiver(), transport)
+        if ended and not self._isClosing:
+            _tellEnd(self._receiver, transport)
         self._hush()
         if self._held and not self._paused:
             # Last: a layer may deliver what it holds within the call.
             self._held = False
             transport.resumeProducing()
 
+    # What the transport tells, in spite of the pause.
+
+    def dataReceived(self, data: bytes) -> None:
+        """More octets."""
+        self._octets += data
+
+    def readConnectionLost(self) -> None:
+        """The FIN behind them."""
+        self._ended = True
+
+    def writeConnectionLost(self) -> None:
+        """Our FIN has been sent: that has nothing to do with reading."""
+        heir = IHalfCloseableProtocol(self._deputised, None)
+        if heir is not None:
+            heir.writeConnectionLost()
+
+    def connectionLost(self, reason: Failure) -> None:  # type: ignore[override]  # no default
+        """The connection is gone, and what the protocol did not want to hear is gone, too."""
+        protocol = self._deputised
+        self._octets, self._ended = b"", False
+        self._stepOut()
+        self._hush()
+        protocol.connectionLost(reason)
+
+    # How it comes about.
+
+    @property
     def _receiver(self) -> Any:
-        if self._forwarder is not None:
-            return self._forwarder
-        if isinstance(self._transport, ProtocolWrapper):
-            return self._transport.wrappedProtocol
-        return self._transport.protocol
+        return getattr(self._holder, self._place, None)
+
+    @property
+    def _isClosing(self) -> bool:
+        """Whether nobody wants to hear anything any more."""
+        return self._receiver is None or _isClosing(self._transport)
+
+    def _stepIn(self) -> None:
+        if self._deputised is None:
+            self._deputised = self._receiver
+            setattr(self._holder, self._place, self)
+
+    def _stepOut(self) -> None:
+        protocol, self._deputised = self._deputised, None
+        if self._receiver is self:
+            setattr(self._holder, self._place, protocol)
 
     def _listen(self) -> None:
         """Stand before two methods of the transport; one with slots has no place for that."""

@@ -62,7 +62,8 @@ What is here
   - L{ServerNegotiation} and L{ClientNegotiation}: steps 1 to 5, in turn.  Each has a C{state}
     that says whose turn it is (C{EXPECT_…}: the peer's, C{MUST_…}: ours).
   - C{pack_x} and C{parse_x} for each message alone, and the messages as values.
-  - L{parse_header} and L{pack_header} for step 6, and L{ReassemblyQueue} for fragments.
+  - L{parse_header} and L{pack_header} for step 6, L{split_datagram} and L{ReassemblyQueue} for
+    fragments.
   - L{ServerChallenge} and L{ClientChallenge}: step 3 of method 3 (CHAP).
   - L{TokenReader} for the frames of step 3 once everything is in them.
   - L{ProtocolError}: the peer's mistakes, each with the octets to answer it with.
@@ -168,7 +169,7 @@ from .constants import (
     describe_reply,
     describe_reply4,
 )
-from .datagram import pack_header, pack_raw_header, parse_header
+from .datagram import pack_header, pack_raw_header, parse_header, split_datagram
 from .errors import (
     AuthenticationFailed,
     DatagramError,
@@ -320,4 +321,5 @@ __all__ = [
     "parse_username_password",
     "reply4_for",
     "respond_to",
+    "split_datagram",
 ]

@@ -12,7 +12,14 @@ from ipaddress import IPv6Address
 from typing import Final
 
 from .address import Host
-from .constants import MAX_NAME, MAX_OCTET, MAX_PORT, AddressType
+from .constants import (
+    END_OF_FRAGMENTS,
+    MAX_FRAGMENTS,
+    MAX_NAME,
+    MAX_OCTET,
+    MAX_PORT,
+    AddressType,
+)
 from .errors import DatagramError, LocalProtocolError
 
 _IPV4: Final = int(AddressType.IPV4)
@@ -95,3 +102,35 @@ def pack_raw_header(address_type: int, host: bytes, port: int, frag: int = 0) ->
             raise LocalProtocolError(f"address type {address_type} does not have {size} octets")
         start = bytes((0, 0, frag, address_type))
     return b"".join((start, host, port.to_bytes(2, "big")))
+
+
+def split_datagram(header: bytes, payload: bytes, size: int) -> list[bytes]:
+    """
+    Cut a datagram that is too large into fragments (RFC 1928, section 7).
+
+    Whoever sends fragments depends on a server that puts them together again: many drop them,
+    as the RFC allows, and one that is lost on its way takes all of them along.
+
+    @param header: what L{pack_header} gave, with FRAG 0.
+    @param payload: what goes behind it.
+    @param size: the largest datagram to send, in octets, its header included.
+    @return: datagrams, each with its header: one with FRAG 0 where that suffices, otherwise at
+        most 127, the last one marked as such.
+    @raise LocalProtocolError: 127 do not suffice, or C{size} leaves no room for any payload.
+    """
+    room = size - len(header)
+    if len(payload) <= room:
+        return [header + payload]
+    # Rounded up; nothing is divided by a room that is none.
+    count = -(-len(payload) // room) if room > 0 else MAX_FRAGMENTS + 1
+    if count > MAX_FRAGMENTS:
+        raise LocalProtocolError(
+            f"{len(payload)} octets do not fit into {MAX_FRAGMENTS} datagrams of {size}"
+        )
+    before, behind = header[:2], header[3:]
+    pieces = []
+    for position in range(1, count + 1):
+        frag = position | END_OF_FRAGMENTS if position == count else position
+        start = (position - 1) * room
+        pieces.append(b"".join((before, bytes((frag,)), behind, payload[start : start + room])))
+    return pieces
