@@ -3,6 +3,7 @@
 #
 # PYTHON=python3.12   what .venv is made from (default: python3)
 # PORT=1080 ARGS=     what `make serve` hands to twistd
+# TESTS=tests.wire    what `make trial` and `make pytest` run
 # BENCH_ARGS=--quick  what `make bench` hands to benchmarks/compare
 
 SHELL := bash
@@ -15,6 +16,7 @@ VENV ?= .venv
 PORT ?= 1080
 ARGS ?=
 BENCH_ARGS ?=
+TESTS ?= tests
 OLDEST_PYTHON ?= python3.10
 
 RUN := $(VENV)/bin
@@ -26,6 +28,12 @@ TOOLS := $(VENV)/.tools
 PIP := $(RUN)/python -m pip -qq --disable-pip-version-check
 # A test that hangs shall not hang the whole run.
 MINUTES := timeout --foreground --kill-after=30
+
+# All but those that drive programs from outside, which does the same under either runner: `make
+# test` has pytest run these.
+IN_PROCESS := $(subst /,.,$(filter-out tests/interop tests/measured tests/docs, \
+	$(patsubst %/__init__.py,%,$(wildcard tests/*/__init__.py)) \
+	$(patsubst %.py,%,$(wildcard tests/test_*.py))))
 
 .PHONY: help venv serve test debian lint types imports pytest trial wheel docs \
 	test-oldest bench clean distclean
@@ -56,7 +64,7 @@ test: ## run every check, from lint to the installed wheel
 	@$(MAKE) --no-print-directory imports
 	@$(MAKE) --no-print-directory docs
 	@$(MAKE) --no-print-directory wheel
-	@$(MAKE) --no-print-directory trial
+	@$(MAKE) --no-print-directory trial TESTS="$(IN_PROCESS)"
 	@$(MAKE) --no-print-directory pytest
 
 $(TOOLS): $(INSTALLED)
@@ -80,14 +88,15 @@ imports: $(TOOLS) ## import-linter: which room may import which
 
 pytest: $(TOOLS) ## the tests under pytest, with branch coverage
 	@$(RUN)/coverage erase
-	PYTHONPATH=$(CURDIR)/tests/measured $(MINUTES) 15m $(RUN)/coverage run -m pytest
+	PYTHONPATH=$(CURDIR)/tests/measured $(MINUTES) 15m $(RUN)/coverage run -m pytest \
+		--numprocesses 2 --dist loadfile --pyargs $(TESTS)
 	@$(RUN)/coverage combine --quiet
 	@$(RUN)/coverage report
 	@$(RUN)/coverage report --include='twisted_socks5/wire/*' --fail-under=100
 
 # Not -bb: Twisted's own Unix sockets compare octets with text.
 trial: $(TOOLS) ## the same tests under trial
-	$(MINUTES) 15m $(RUN)/python -Wall -b -m twisted.trial tests
+	$(MINUTES) 15m $(RUN)/python -Wall -b -m twisted.trial $(TESTS)
 
 wheel: $(TOOLS) ## build sdist and wheel, try the wheel in an empty environment
 	.ci/wheel "$(RUN)/python" build
