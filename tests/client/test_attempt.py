@@ -4,6 +4,8 @@ Tests of C{twisted_socks5.client.attempt}: endpoints that are not like others.
 
 from __future__ import annotations
 
+import gc
+import weakref
 from typing import Any
 
 from twisted.internet.defer import Deferred
@@ -28,6 +30,7 @@ from twisted_socks5.client import (
     ProxyProtocolError,
     SOCKS5ClientEndpoint,
 )
+from twisted_socks5.client.dialogue import Dialogue
 from twisted_socks5.client.targets import destination
 from twisted_socks5.testing import Peer
 from twisted_socks5.wire import MAX_BUFFERED, Command
@@ -196,6 +199,29 @@ class HostnameTests(ClientCase):
         self.settle()
         self.say(SELECTED, GRANTED)
         self.assertIs(outcome.result.transport.protocol, application.peer)
+
+
+class KeptTests(ClientCase):
+    """What a standing connection costs."""
+
+    def test_nothing(self) -> None:
+        """Who has spoken with the proxy is gone, without the garbage collector."""
+        spoken: list[weakref.ref[Any]] = []
+        opened = Dialogue.connectionMade
+
+        def note(dialogue: Dialogue) -> None:
+            spoken.append(weakref.ref(dialogue))
+            opened(dialogue)
+
+        self.patch(Dialogue, "connectionMade", note)
+        if gc.isenabled():
+            self.addCleanup(gc.enable)
+        gc.disable()
+        _, peer = self.established()
+        (dialogue,) = spoken
+        self.assertIsNone(dialogue())
+        peer.abort()
+        self.settle()
 
 
 class DefaultReactorTests(ClientCase):

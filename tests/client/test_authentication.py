@@ -163,7 +163,7 @@ class DialogueTests(ClientCase):
         _, outcome = self.connect(authentication=[ALICE, NoAuthentication()])
         self.say(b"\5\xff")
         self.assertIsInstance(outcome.error, AuthenticationError)
-        self.assertIn("username/password (0x02), no authentication (0x00)", str(outcome.error))
+        self.assertIn("username/password (0x02), no authentication (0x00); ", str(outcome.error))
         self.assertClosed()
 
     def test_closedInPlaceOfStatus(self) -> None:

@@ -153,6 +153,7 @@ class RequestTests(ClientCase):
         self.settle()
         self.assertEqual(peer.events, ["made", "data"])
         peer.resume()
+        self.settle()
         self.assertEqual(peer.events, ["made", "data", "eof"])
         peer.lose()
 

@@ -70,7 +70,12 @@ class RefusalTests(SynchronousTestCase):
 
     def test_socks4(self) -> None:
         """SOCKS4's codes are its own."""
-        for code, text in ((91, "rejected or failed"), (92, "identd"), (93, "identd"), (5, "(5)")):
+        for code, text in (
+            (91, "rejected or failed (91): SOCKS4 has"),
+            (92, "identd"),
+            (93, "identd"),
+            (5, "(5)"),
+        ):
             found = errors.refusal(code, proxy="p", target=_TARGET, version=4)
             self.assertIs(type(found), errors.Rejected)
             self.assertEqual(found.code, code)

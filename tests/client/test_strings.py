@@ -21,7 +21,7 @@ from zope.interface.verify import verifyObject
 
 from tests.packaging.checkout import run
 from tests.server.base import PROXY, TARGET, anybody, users
-from twisted_socks5.client.authentication import GSSAPI, NoAuthentication, UsernamePassword
+from twisted_socks5.client.authentication import CHAP, GSSAPI, NoAuthentication, UsernamePassword
 from twisted_socks5.client.strings import ARGUMENTS
 from twisted_socks5.config import Settings
 from twisted_socks5.logs import AccessRecord
@@ -238,6 +238,10 @@ class MethodsTests(StringTestCase):
         self.assertIsInstance(found[1], GSSAPI)
         self.assertEqual(found[2:], (login,))
         self.assertEqual(self.offered("user=alice:password=secret:methods=password"), (login,))
+        self.assertEqual(
+            self.offered("user=alice:password=secret:methods=chap,password"),
+            (CHAP("alice", "secret"), login),
+        )
 
     def test_octets(self) -> None:
         """A name or password of whatever octets, as a command line gives them."""
@@ -296,9 +300,10 @@ class ComplaintTests(StringTestCase):
             ("a:80:methods=none,none", "socks5: 'methods': not a list"),
             ("a:80:methods=", "socks5: 'methods': not a list"),
             ("a:80:methods=password", "socks5: 'methods': password wants a user"),
+            ("a:80:methods=none,chap", "socks5: 'methods': chap wants a user"),
             (
                 "a:80:methods=none:user=a:password=b",
-                "socks5: 'methods': there is a user, but no password among them",
+                "socks5: 'methods': there is a user, but no password or chap among them",
             ),
             ("a:80:gssapiHost=b", "socks5: 'gssapiHost': gssapi is not among the methods"),
             ("a:80:methods=gssapi:gssapiHost=", "socks5: 'gssapiHost': empty"),

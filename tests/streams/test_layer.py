@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import weakref
 from typing import Any
+from unittest import mock
 
 from twisted.internet.interfaces import ITCPTransport
 from twisted.internet.protocol import Factory, connectionDone
@@ -13,7 +14,7 @@ from twisted.python.failure import Failure
 
 from tests.streams.base import FAR, NEAR, Near
 from tests.streams.layers import Hex, LayerCase, Trouble
-from twisted_socks5.streams import LayeredTransport, knowsHalfClose
+from twisted_socks5.streams import BUFFER, LayeredTransport, knowsHalfClose
 from twisted_socks5.streams.sending import Sending
 from twisted_socks5.testing import MemoryReactor, Peer, PlainPeer
 
@@ -226,6 +227,20 @@ class ReceivingTests(LayerCase):
         self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 1)
         self.assertTrue(self.far.wasReset)
 
+    def test_noMoreThanARead(self) -> None:
+        """However much a piece comes to, who pauses hears no more than a read brings."""
+        octets = bytes(range(256)) * 600
+        for later in (False, True):
+            self.connect()
+            self.layer.later = later
+            self.near.on["data"] = self.near.pause
+            self.layer.dataReceived(octets.hex().encode())
+            self.layer.workOff()
+            for heard in (BUFFER, 2 * BUFFER, len(octets)):
+                self.assertEqual(len(self.near.received), heard)
+                self.near.resume()
+            self.assertOctets(self.near.received, octets)
+
     def test_resumedWithinData(self) -> None:
         """A protocol may resume within what it is told: all else comes behind that."""
         self.connect()
@@ -271,6 +286,53 @@ class ReceivingTests(LayerCase):
         self.assertEqual((self.near.received, other.received), (b"for one", b"for the other"))
         self.assertTrue(other.eof)
         self.layer.protocol = self.near
+
+    def test_putBack(self) -> None:
+        """What the one before has been told too much comes ahead of all else, when it may."""
+        for within in (False, True):
+            with self.subTest(within=within):
+                self.connect()
+                other = Peer()
+                other.transport = self.layer  # type: ignore[assignment]  # the same
+
+                def exchange(other: Peer = other) -> None:
+                    self.layer.protocol = other
+                    other.pause()
+                    self.layer.putBack(b"two ")
+
+                if within:
+                    self.near.on["data"] = exchange
+                self.say(b"one two ")
+                self.settle()
+                if not within:
+                    exchange()
+                self.say(b"three")
+                self.far.loseWrite()
+                self.settle()
+                self.assertEqual((other.received, other.eof), (b"", False))
+                other.resume()
+                self.settle()
+                self.assertEqual((other.received, other.eof), (b"two three", True))
+                self.layer.protocol = self.near
+                self.near.abort()
+                self.settle()
+                self.layer.putBack(b"too late")
+                self.assertEqual(self.near.events, ["made", "data", "ConnectionAborted"])
+
+    def test_putBackTheEnd(self) -> None:
+        """The end, too."""
+        self.connect()
+        self.say(b"one")
+        self.far.loseWrite()
+        self.settle()
+        other = Peer()
+        other.transport = self.layer  # type: ignore[assignment]  # the same
+        self.layer.protocol = other
+        self.layer.putBack(b"", ended=True)
+        self.assertEqual(other.events, ["eof"])
+        self.layer.protocol = self.near
+        self.near.abort()
+        self.settle()
 
     def test_abortedWithinData(self) -> None:
         """A protocol that resets the connection hears nothing more but that."""
@@ -366,6 +428,32 @@ class LossTests(LayerCase):
         self.near.on["data"] = giveUp
         self.layer.work()
         self.assertEqual((told, self.near.events), ([None], ["made", "data", "Trouble"]))
+
+    def test_mistakeAtTheEnd(self) -> None:
+        """A protocol that fails at what it is told behind the loss hears of that all the same."""
+        for later in (False, True):
+            for event in ("data", "eof"):
+                self.connect()
+                self.layer.later = later
+                self.near.on[event] = lambda: 1 // 0
+                if not later:
+                    self.near.pause()
+                self.layer.dataReceived(b"61")
+                self.layer.readConnectionLost()
+                self.below.connectionLost(Trouble.failure())
+                self.layer.workOff()
+                self.assertEqual(self.near.events[-1], "Trouble")
+                self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 1)
+
+    def test_mistakeOfTheLayer(self) -> None:
+        """So does one whose layer fails to let go of what translates."""
+        self.connect()
+        self.layer.released += 1
+        with mock.patch.object(Hex, "_released", side_effect=ZeroDivisionError):
+            self.far.abort()
+            self.settle()
+        self.assertEqual(self.near.events, ["made", "ConnectionLost"])
+        self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 1)
 
     def test_nothingAfterwards(self) -> None:
         """Behind the end, whatever is asked does nothing, but addresses are known."""

@@ -13,7 +13,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from twisted.internet.defer import Deferred
-from twisted.internet.error import ConnectingCancelledError, ConnectionDone
+from twisted.internet.error import ConnectingCancelledError, ConnectionDone, ConnectionLost
 from twisted.internet.interfaces import IProtocolFactory
 from twisted.python.failure import Failure
 from zope.interface import implementer
@@ -81,7 +81,9 @@ class Attempt:
             self._result.errback()
         else:
             self._opening = opening
-            opening.addErrback(self._notOpened)
+            # Its result is who has spoken, and Twisted keeps it for as long as there's a
+            # connection.
+            opening.addCallbacks(lambda _: None, self._notOpened)
         return self._result
 
     def connected(self, party: Predecessor) -> bool:
@@ -127,14 +129,19 @@ class Attempt:
         text = f"the proxy closed the connection {when}"
         if reason is None or reason.check(ConnectionDone):
             return self.error(ProxyClosed, text)
-        # It may be more than a loss: a certificate that is not the proxy's, say.
+        if not reason.check(ConnectionLost):
+            # It was our side that ended it: the certificate is not the proxy's, say.
+            text = f"the connection was given up {when}"
         error = self.error(ProxyClosed, f"{text}: {str(reason.value).rstrip('.')}")
         error.__cause__ = reason.value
         return error
 
     def broken(self, error: ProtocolError) -> SOCKSError:
         """Make the error for what the proxy should not have said."""
-        if isinstance(error, (NoAcceptableMethod, AuthenticationFailed)):
+        if isinstance(error, NoAcceptableMethod):
+            advice = "its operator knows which it wants"
+            return self.error(AuthenticationError, f"{error.reason}; {advice}")
+        if isinstance(error, AuthenticationFailed):
             return self.error(AuthenticationError, error.reason)
         return broken(error, proxy=self.name, target=self.destination)
 
@@ -174,19 +181,16 @@ class Attempt:
 
     def _cancel(self, result: Deferred[ControlConnection]) -> None:
         """Whoever waits no longer wants to."""
-        opening = self._opening
         self._settle()
         if self._party is not None:
             abort(self._party.transport)
-        elif opening is not None:
-            opening.cancel()
+        elif self._opening is not None:
+            self._opening.cancel()
         result.errback(ConnectingCancelledError(asTwisted(self.destination)))
 
     def _settle(self) -> None:
         """From now on nothing else counts."""
         self._over = True
-        # Its result is who has spoken; and Twisted keeps us for as long as there's a connection.
-        self._opening = None
         if self._deadline is not None:
             self._deadline.cancel()
             self._deadline = None

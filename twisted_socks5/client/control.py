@@ -123,7 +123,7 @@ class ControlConnection(Predecessor):
             self.transport.resumeProducing()
         rest = self._negotiation.take_rest()
         self._handedOver = True
-        self.giveWay(protocol, rest, ended=self._ended, made=made)
+        self.giveWay(protocol, rest, ended=self._ended, made=made, clock=self._attempt.clock)
         if self._loss is not None:
             protocol.connectionLost(Failure(self._loss))
 

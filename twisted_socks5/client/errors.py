@@ -30,6 +30,7 @@ from twisted_socks5.wire import (
     Address,
     ProtocolError,
     Reply,
+    Reply4,
     UnsupportedVersion,
     describe_reply,
     describe_reply4,
@@ -196,7 +197,10 @@ def refusal(code: int, *, proxy: str, target: Address, version: int = 5) -> Prox
     @param version: 4 for a SOCKS4 reply.
     """
     if version == 4:
-        return Rejected(code, describe_reply4(code), proxy=proxy, target=target)
+        reason = describe_reply4(code)
+        if code == Reply4.REJECTED:
+            reason += ": SOCKS4 has no word for why; the proxy's own log may say more"
+        return Rejected(code, reason, proxy=proxy, target=target)
     kind, advice = _REPLIES.get(code, (OtherFailure, ""))
     reason = f"{describe_reply(code)}: {advice}" if advice else describe_reply(code)
     return kind(code, reason, proxy=proxy, target=target)

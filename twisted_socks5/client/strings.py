@@ -24,6 +24,7 @@ from twisted.plugin import getPlugins
 
 from twisted_socks5.client.arguments import Arguments, choice, listOf, port, seconds, text
 from twisted_socks5.client.authentication import (
+    CHAP,
     GSSAPI,
     Authentication,
     NoAuthentication,
@@ -50,7 +51,7 @@ ARGUMENTS: Final = {
 }
 """What a string may say, by version; host and port go without their names."""
 
-_METHODS: Final = ("none", "password", "gssapi")
+_METHODS: Final = ("none", "password", "chap", "gssapi")
 
 _LEVELS: Final = {
     "integrity": ProtectionLevel.INTEGRITY,
@@ -76,8 +77,8 @@ def parse(reactor: Any, version: int, /, *args: str, **named: str) -> IStreamCli
       - C{dns}: C{proxy}, or C{local} to resolve the target's name here;
       - C{user} and C{password}: who we are; C{userFile}, C{passwordFile}: the file whose first
         line says that; C{userEnv}, C{passwordEnv}: the variable that does;
-      - C{methods}: some of C{none}, C{password} and C{gssapi}, in order of preference, with
-        commas between them; with a user and a password these and C{none} by default;
+      - C{methods}: some of C{none}, C{password}, C{chap} and C{gssapi}, in order of preference,
+        with commas between them; with a user and a password C{password,none} by default;
       - C{gssapiService}, C{gssapiHost}: the proxy's principal, C{rcmd} at the proxy's host by
         default;
       - C{gssapiLevels}: one or both of C{integrity} and C{confidentiality}, in order of
@@ -122,10 +123,11 @@ def _methods(given: Arguments) -> tuple[Authentication, ...]:
     login = _login(given)
     usual = "none" if login is None else "password,none"  # as most clients do
     names = given.take("methods", listOf(_METHODS), usual)
-    if "password" in names and login is None:
-        given.complain("methods", "password wants a user")
-    if login is not None and "password" not in names:
-        given.complain("methods", "there is a user, but no password among them")
+    told = [name for name in names if name in ("password", "chap")]
+    if told and login is None:
+        given.complain("methods", f"{told[0]} wants a user")
+    if login is not None and not told:
+        given.complain("methods", "there is a user, but no password or chap among them")
     if "gssapi" not in names:
         for name in _GSSAPI:
             if name in given:
@@ -134,6 +136,8 @@ def _methods(given: Arguments) -> tuple[Authentication, ...]:
     for name in names:
         if name == "gssapi":
             found.append(_gssapi(given))
+        elif name == "chap" and login:
+            found.append(CHAP(login.username, login.password))
         else:
             found.append(login if name == "password" and login else NoAuthentication())
     return tuple(found)

@@ -8,7 +8,7 @@ that we don't know (an endpoint that wraps protocols in its own), the one that l
 passes on what it is told.
 
 What had come for the successor is put back into a transport of ours, which knows when it is
-wanted; for others L{_Early} sees to that.
+wanted; for others L{Early} sees to that.
 
 Nothing of SOCKS is known here.
 """
@@ -29,6 +29,8 @@ from twisted.protocols.policies import ProtocolWrapper
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
+from twisted_socks5.client.early import Early, tellEnd
+from twisted_socks5.client.early import abort as abort  # who ends a connection asks it here
 from twisted_socks5.streams.layer import LayeredTransport
 
 LINGER = 5.0
@@ -49,11 +51,6 @@ def listens(transport: object, protocol: IProtocol) -> bool:
     # What Twisted's endpoints put before each protocol passes on, and no more.  It is looked at
     # by a name that isn't promised: were that to change, we would stay, and pass on ourselves.
     return current is protocol or getattr(current, "_wrappedProtocol", None) is protocol
-
-
-def abort(transport: Any) -> None:
-    """Cut a connection, if its transport can do that; else close it."""
-    getattr(transport, "abortConnection", transport.loseConnection)()
 
 
 @implementer(IHalfCloseableProtocol)
@@ -82,7 +79,7 @@ class Predecessor(Protocol):
         if self._successor is None:
             self.inputEnded()
         else:
-            _tellEnd(self._successor, self.transport)
+            tellEnd(self._successor, self.transport)
 
     def writeConnectionLost(self) -> None:
         """Our own FIN has been sent; we ourselves send none."""
@@ -126,6 +123,7 @@ class Predecessor(Protocol):
         *,
         ended: bool = False,
         made: Callable[[], object] = bool,
+        clock: IReactorTime | None = None,
     ) -> None:
         """
         Leave the connection to another protocol, which has none yet.
@@ -134,6 +132,8 @@ class Predecessor(Protocol):
         @param octets: what had.
         @param ended: whether the peer's FIN had come as well.
         @param made: called in between.
+        @param clock: for a successor that pauses, and must not hear anything from within
+            C{resumeProducing}, as Twisted's transports have it; L{None}: it may.
         """
         transport = self.transport
         holder, place = self, "_successor"
@@ -145,7 +145,7 @@ class Predecessor(Protocol):
             made()
             transport.putBack(octets, ended=ended)
             return
-        early = _Early(transport, octets, ended, holder, place)
+        early = Early(transport, octets, ended, holder, place, clock)
         successor.makeConnection(transport)
         made()
         early.deliver()
@@ -169,143 +169,3 @@ class Predecessor(Protocol):
     def _cut(self) -> None:
         self._lingering = None
         abort(self.transport)
-
-
-@implementer(IHalfCloseableProtocol)
-class _Early(Protocol):
-    """
-    What came for a protocol before it was there.
-
-    Such a protocol may pause its transport as soon as it has one, and does not expect anything
-    until it resumes.  So these two are listened to, where the transport lets us, until what came
-    is delivered.  And as long as the protocol has paused we take its place: a transport that
-    brings something in spite of that (TLS has more records in what was read) brings it to us.
-    """
-
-    def __init__(
-        self, transport: Any, octets: bytes, ended: bool, holder: Any, place: str
-    ) -> None:
-        """
-        @param transport: the connection.
-        @param octets: what came.
-        @param ended: whether the peer's FIN did.
-        @param holder: who tells the protocol: the transport, or who passes on.
-        @param place: the attribute of that which is the protocol.
-        """
-        self._transport = transport
-        self._octets = octets
-        self._ended = ended
-        self._holder = holder
-        self._place = place
-        self._deputised: Any = None  # the protocol, while we are in its place
-        self._paused = False  # by the protocol
-        self._held = False  # the transport, for the protocol
-        self._made = False
-        self._reallyPause: Callable[[], object]
-        if octets or ended:
-            self._listen()
-
-    def deliver(self) -> None:
-        """The protocol has been made: tell it, unless it has paused."""
-        self._made = True
-        if self._paused:
-            self._stepIn()
-            return
-        self._stepOut()
-        transport = self._transport
-        octets, self._octets = self._octets, b""
-        # The protocol may have closed, or put another in its place: TLS, say.
-        if octets and not self._isClosing:
-            self._receiver.dataReceived(octets)
-        if self._paused and self._ended:
-            self._stepIn()
-            return
-        ended, self._ended = self._ended, False
-        if ended and not self._isClosing:
-            _tellEnd(self._receiver, transport)
-        self._hush()
-        if self._held and not self._paused:
-            # Last: a layer may deliver what it holds within the call.
-            self._held = False
-            transport.resumeProducing()
-
-    # What the transport tells, in spite of the pause.
-
-    def dataReceived(self, data: bytes) -> None:
-        """More octets."""
-        self._octets += data
-
-    def readConnectionLost(self) -> None:
-        """The FIN behind them."""
-        self._ended = True
-
-    def writeConnectionLost(self) -> None:
-        """Our FIN has been sent: that has nothing to do with reading."""
-        heir = IHalfCloseableProtocol(self._deputised, None)
-        if heir is not None:
-            heir.writeConnectionLost()
-
-    def connectionLost(self, reason: Failure) -> None:  # type: ignore[override]  # no default
-        """The connection is gone, and what the protocol did not want to hear is gone, too."""
-        protocol = self._deputised
-        self._octets, self._ended = b"", False
-        self._stepOut()
-        self._hush()
-        protocol.connectionLost(reason)
-
-    # How it comes about.
-
-    @property
-    def _receiver(self) -> Any:
-        return getattr(self._holder, self._place, None)
-
-    @property
-    def _isClosing(self) -> bool:
-        """Whether nobody wants to hear anything any more."""
-        return self._receiver is None or _isClosing(self._transport)
-
-    def _stepIn(self) -> None:
-        if self._deputised is None:
-            self._deputised = self._receiver
-            setattr(self._holder, self._place, self)
-
-    def _stepOut(self) -> None:
-        protocol, self._deputised = self._deputised, None
-        if self._receiver is self:
-            setattr(self._holder, self._place, protocol)
-
-    def _listen(self) -> None:
-        """Stand before two methods of the transport; one with slots has no place for that."""
-        own = getattr(self._transport, "__dict__", None)
-        real = getattr(self._transport, "pauseProducing", None)
-        if own is not None and real is not None and "pauseProducing" not in own:
-            self._reallyPause = real
-            own.update(pauseProducing=self._pause, resumeProducing=self._resume)
-
-    def _hush(self) -> None:
-        own = getattr(self._transport, "__dict__", {})
-        if own.get("pauseProducing") == self._pause:
-            del own["pauseProducing"], own["resumeProducing"]
-
-    def _pause(self) -> None:
-        self._paused = self._held = True
-        self._reallyPause()
-
-    def _resume(self) -> None:
-        self._paused = False
-        if self._made:
-            self.deliver()
-
-
-def _isClosing(transport: object) -> bool:
-    """Whether a transport was told to close, or to abort: for that there's no public word."""
-    return any(getattr(transport, name, False) for name in ("disconnecting", "_aborting"))
-
-
-def _tellEnd(protocol: IProtocol, transport: Any) -> None:
-    """Tell a protocol of the peer's FIN, as a transport does."""
-    half = IHalfCloseableProtocol(protocol, None)
-    if half is None:
-        transport.loseConnection()
-    else:
-        half.readConnectionLost()

@@ -43,7 +43,7 @@ from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from twisted_socks5.streams.sending import Sending
-from twisted_socks5.streams.stream import Stream
+from twisted_socks5.streams.stream import BUFFER, Stream
 
 #: The protocol of a layer that has none yet, or none any more.
 _NOBODY: Any = TwistedProtocol()
@@ -227,6 +227,23 @@ class LayeredTransport(Sending):
             self._forget()
         self._receive()
 
+    def putBack(self, octets: bytes, *, ended: bool = False) -> None:
+        """
+        Take back what a protocol has been told that was meant for the one now in its place.
+
+        That one hears it ahead of all else, when it wants to hear anything.
+
+        @param octets: they came last.
+        @param ended: whether the FIN had come behind them.
+        """
+        if self._unheard:
+            return
+        if octets:
+            self._decoded.insert(0, octets)
+        if ended:
+            self._toldEnd = False
+        self._receive()
+
     # On the way up.
 
     @property
@@ -252,6 +269,8 @@ class LayeredTransport(Sending):
                     break
                 else:
                     self._translateUp(self._incoming.pop(0))
+        except Exception:
+            self._mistaken(Failure())
         finally:
             self._receiving = False
         self._readBelow()
@@ -268,14 +287,17 @@ class LayeredTransport(Sending):
             decoded.addCallbacks(self._decodedLater, self._notDecoded)
             # An exception of the protocol above, say: here is nobody else to hear of it.
             decoded.addErrback(self._failed)
-        elif decoded:
-            self._decoded.append(decoded)
+        else:
+            self._keep(decoded)
 
     def _decodedLater(self, octets: bytes) -> None:
         self._decoding = None
-        if octets and not self._unheard:
-            self._decoded.append(octets)
+        self._keep(octets)
         self._receive()
+
+    def _keep(self, octets: bytes) -> None:
+        """Hold what is to be passed on, in pieces no larger than a read: who pauses means it."""
+        self._decoded += [octets[at : at + BUFFER] for at in range(0, len(octets), BUFFER)]
 
     def _notDecoded(self, failure: Failure) -> None:
         self._decoding = None
@@ -317,7 +339,22 @@ class LayeredTransport(Sending):
         if protocol is None:
             self.loseConnection()
         elif self._lost is None or not self._lost.check(ConnectionDone):
-            protocol.readConnectionLost()
+            try:
+                protocol.readConnectionLost()
+            except Exception:
+                self._mistaken(Failure())
+
+    def _mistaken(self, failure: Failure) -> None:
+        """
+        The protocol above has failed when it was told something.
+
+        That ends the connection below, and so comes back to us.  Where there is none any more,
+        the protocol still has to be told so.
+        """
+        if self._lost is None:
+            failure.raiseException()
+        self._log.failure("A protocol has failed at the end of its connection", failure)
+        self._forget()
 
     def _finish(self, reason: Failure) -> None:
         self._over = True
@@ -325,7 +362,10 @@ class LayeredTransport(Sending):
         if isinstance(self.transport, ProtocolWrapper):
             self.transport.wrappedProtocol = _NOBODY
         protocol, self.protocol = self.protocol, _NOBODY
-        self._released()
+        try:
+            self._released()
+        except Exception:
+            self._log.failure("A layer could not let go of what translates")
         protocol.connectionLost(reason)
 
     def _forget(self) -> None:
