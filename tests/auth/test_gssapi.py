@@ -100,6 +100,40 @@ class CheckerTests(LogCase):
         reactor.advance(0)
         self.assertEqual(self.successResultOf(asked), b"carol")
 
+    def lent(self) -> MemoryReactor:
+        """Make a checker with a map, and lend it a thread."""
+        path = Path(self.mktemp())
+        path.write_text("*@EXAMPLE.COM *\n")
+        names = PrincipalNames(map=PrincipalMap(str(path)))
+        checker = PrincipalChecker(Acceptance(Acceptor()), names)
+        reactor = MemoryReactor()
+        checker.threads = FairThreads(reactor, 1)
+        self.authenticator = Authenticator(Portal(SOCKS5Realm(), combine([checker])))
+        return reactor
+
+    def test_crowd(self) -> None:
+        """Many who come at once, after a restart say, are all let in."""
+        reactor = self.lent()
+        principals = [VerifiedPrincipal(f"user{number}@EXAMPLE.COM") for number in range(200)]
+        asked = [self.authenticator.login(each) for each in principals]
+        reactor.advance(0)
+        for each in asked:
+            self.successResultOf(each)
+
+    def test_crowdOfOne(self) -> None:
+        """One that comes too often at once is told so; nothing is wrong with the checker."""
+        reactor = self.lent()
+        asked = [self.authenticator.login(ALICE) for _ in range(100)]
+        other = self.authenticator.login(VerifiedPrincipal("carol@EXAMPLE.COM"))
+        reactor.advance(0)
+        error = self.failureResultOf(asked.pop(), UnauthorizedLogin)
+        self.assertEqual(str(error.value), "too many logins wait to be checked")
+        self.assertEqual(self.successResultOf(other)[0].name, "carol")
+        self.successResultOf(asked[0])
+        self.assertEqual(self.events, [])
+        for each in asked:
+            each.addErrback(lambda _: None)
+
     def test_check(self) -> None:
         """What keeps everybody out is said at the start."""
         acceptor = Acceptor()

@@ -96,9 +96,9 @@ class GSSAPITests(SynchronousTestCase):
         return Portal(SOCKS5Realm(), combine([PrincipalChecker(ACCEPTANCE), *checkers]))
 
     def test_order(self) -> None:
-        """It stands behind the password, which curl has as well, and before none."""
+        """It stands behind all else, since curl offers it whether it has a ticket or not."""
         portal = self.portal(AllowAnonymousAccess(), answering(b"", IUsernamePassword))
-        self.assertEqual(methodsFor(portal), (_PASSWORD, _GSSAPI, _NONE))
+        self.assertEqual(methodsFor(portal), (_PASSWORD, _NONE, _GSSAPI))
         self.assertEqual(acceptanceOf(portal), ACCEPTANCE)
 
     def test_notAccepting(self) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from threading import Thread
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -197,6 +198,27 @@ class MapTests(LogCase):
         for name in ("carol", "danny", "erich", "frank"):
             self.path.write_text(f"alice@R {name}\n")
             self.assertEqual(names.nameFor("alice@R"), name)
+
+    def test_changedMeanwhile(self) -> None:
+        """What one thread has read is not overtaken by what another had read before it."""
+        names = self.names("mallory@R root\n")
+        parse = principals.parseMap
+        others: list[Thread] = []
+
+        def overtaken(octets: bytes, path: str) -> list[MapLine]:
+            if not others:
+                self.write("mallory@R -\nalice@R root\n")
+                others.append(Thread(target=names.nameFor, args=("alice@R",)))
+                others[0].start()
+                # It is done within this time, or waits until we are.
+                others[0].join(0.2)
+            return parse(octets, path)
+
+        self.patch(principals, "parseMap", overtaken)
+        names.nameFor("mallory@R")
+        others[0].join(10)
+        self.assertRaises(NotAdmitted, names.nameFor, "mallory@R")
+        self.assertEqual(names.nameFor("alice@R"), "root")
 
     def test_spoiled(self) -> None:
         """What is wrong later is logged once, and what it was before holds."""

@@ -272,3 +272,11 @@ class WriteTests(RewritingCase):
         for thread in threads:
             thread.join(10)
         self.assertEqual(sorted(readNames(str(self.path)))[-2:], [b"eve", b"frank"])
+
+    def test_locked(self) -> None:
+        """Whoever may read the directory can lock it, but not make us wait for ever."""
+        self.patch(rewriting, "PATIENCE", 0.0)
+        directory = os.open(self.directory, os.O_RDONLY)
+        self.addCleanup(os.close, directory)
+        fcntl.flock(directory, fcntl.LOCK_EX)
+        self.assertIn("has a lock on", self.refused(add, b"eve", b"x"))

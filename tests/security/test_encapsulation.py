@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from threading import Event, Thread
 from unittest import mock
 
 from tests.security.encapsulations import EncapsulationCase
 from twisted_socks5.fairthreads import FairThreads
 from twisted_socks5.security import ContextError, Encapsulation
-from twisted_socks5.security.encapsulation import LONGEST, SMALL
+from twisted_socks5.security.encapsulation import LONGEST, SMALL, _Shared
 from twisted_socks5.security.levels import seals
 from twisted_socks5.streams import BUFFER, knowsHalfClose
 from twisted_socks5.testing import MemoryContext, MemoryReactor, PlainPeer
@@ -183,6 +184,29 @@ class ThreadTests(EncapsulationCase):
         self.reactor.threads.stalled = False
         self.settle()
         self.assertEqual(self.context.wrapped, 0)
+
+    def test_lostWhileAtWork(self) -> None:
+        """A context that a thread is using is let go of when that has done, and nobody waits."""
+        context, _ = MemoryContext.pair()
+        begun, go = Event(), Event()
+        seen: list[bool] = []
+
+        def wrap(*_: object) -> bytes:
+            begun.set()
+            go.wait(10)
+            seen.append(context.disposed)
+            return b"token"
+
+        shared = _Shared(context, INTEGRITY)
+        with mock.patch.object(MemoryContext, "wrap", side_effect=wrap):
+            thread = Thread(target=shared.wrap, args=(b"octets",))
+            thread.start()
+            begun.wait(10)
+            shared.dispose()
+            go.set()
+            thread.join(10)
+        self.assertEqual((seen, context.disposed), ([False], True))
+        self.assertRaises(ContextError, shared.wrap, b"more")
 
     def test_bounded(self) -> None:
         """While threads are busy a bounded amount is read, and a producer is paused."""

@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.security.realm import RealmTestCase
-from twisted_socks5.security import ContextError, ISecurityContext
+from twisted_socks5.security import ContextError, ISecurityContext, kerberos
 from twisted_socks5.security.kerberos import Acceptor, initiate
 
 _SIZES = (0, 1, 64, 4096, 65_000)
@@ -105,6 +105,15 @@ class EstablishingTests(ContextTestCase):
         token = self.initiate().step(b"")
         self.accept().step(token)
         self.assertEqual(self.refused(self.accept(), token), "Request is a replay")
+
+    def test_noReplayDetection(self) -> None:
+        """A client that would have each message taken as often as it comes is not accepted."""
+        self.patch(kerberos, "_FLAGS", ("mutual_authentication", "integrity", "confidentiality"))
+        token = self.initiate().step(b"")
+        self.assertEqual(
+            self.refused(self.accept(), token),
+            "the client does not ask that nothing may come twice",
+        )
 
     def test_otherService(self) -> None:
         """A ticket for another service is none for this, and the log says for which it was."""

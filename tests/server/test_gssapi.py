@@ -12,7 +12,7 @@ from twisted.internet.protocol import ServerFactory
 from twisted.protocols.policies import WrappingFactory
 
 from tests.auth.fakes import Realm, knows
-from tests.server.base import GRANTED, LOGGED_IN, credentials, request
+from tests.server.base import GRANTED, LOGGED_IN, LOGIN, TARGET, credentials, request
 from tests.server.gssclients import (
     CONFIDENTIALITY,
     EVERY,
@@ -36,6 +36,7 @@ from twisted_socks5.auth.gssapi import IVerifiedPrincipal
 from twisted_socks5.auth.principals import PrincipalNames
 from twisted_socks5.interfaces import ISOCKS5Avatar
 from twisted_socks5.server import SOCKS5ServerFactory
+from twisted_socks5.server.session import KEPT
 from twisted_socks5.tls.layer import TLSTransport
 from twisted_socks5.wire import MTYP, Method
 from twisted_socks5.wire.gssapi import pack_token
@@ -160,6 +161,56 @@ class DialogueTests(GSSAPICase):
         proxy.settle()
         self.assertTrue(client.peer.wasClosed)
 
+    def test_endedMeanwhile(self) -> None:
+        """A FIN that has come before the level is agreed on keeps its place behind the octets."""
+        proxy = self.accept(accepting={"mutual": False})
+        target = proxy.target()
+        proxy.ports.append(proxy.reactor.listenTCP(1443, _Shells(proxy.server)))
+        payload = bytes(range(256)) * 100
+        pool = proxy.reactor.getThreadPool()
+        # Sockets say again that there is nothing more to come, and TLS doesn't.
+        for tls in (False, True):
+            client = GSSClient(proxy, mutual=False)
+            client.peer = (
+                proxy.connect(port=1443, peer=TLSPeer(clientContext())) if tls else proxy.connect()
+            )
+            client.level = CONFIDENTIALITY
+            said = [OFFER, pack_token(MTYP.AUTHENTICATION, client.context.step(b""))]
+            said += [client.asking(2), client.protected(request()), client.protected(payload)]
+            pool.stalled = True
+            client.raw(b"".join(said))
+            client.peer.loseWrite()
+            proxy.settle()
+            pool.stalled = False
+            proxy.settle()
+            peer = target.peers[-1]
+            self.assertOctets(peer.received, payload)
+            self.assertTrue(peer.eof)
+            peer.write(b"answer")
+            peer.lose()
+            proxy.settle()
+            self.assertTrue(client.peer.eof)
+            client.peer.abort()
+
+    def test_heldWithinABound(self) -> None:
+        """While a target is dialled no more is held of what comes in tokens than in the clear."""
+        proxy = self.accept()
+        target = proxy.target()
+        proxy.reactor.route(TARGET, delay=5)
+        client = self.opened()
+        payload = bytes(range(256)) * 2000
+        client.send(request())
+        pieces = [payload[at : at + 65_500] for at in range(0, len(payload), 65_500)]
+        frames = [client.protected(piece) for piece in pieces]
+        # The worst of cuts: the second frame but for an octet, and then all the rest.
+        client.raw(frames[0], frames[1][:-1])
+        client.peer.write(frames[1][-1:] + b"".join(frames[2:]))
+        proxy.settle()
+        (session,) = proxy.server.sessions
+        self.assertLess(session._kept, 2 * KEPT)
+        proxy.reactor.advance(5.1)
+        self.assertOctets(target.peer.received, payload)
+
     def test_muchAhead(self) -> None:
         """However much is sent ahead, it is held within a bound, and nothing is lost."""
         proxy = self.accept(accepting={"mutual": False})
@@ -276,12 +327,12 @@ class PreferenceTests(GSSAPICase):
         return method
 
     def test_default(self) -> None:
-        """A password before GSSAPI before none, whatever the client prefers."""
+        """A password before none before GSSAPI, whatever the client prefers."""
         self.accept(knows(b"alice", b"secret"), AllowAnonymousAccess())
         for offer, method in (
             (b"\5\3\0\1\2", Method.USERNAME_PASSWORD),
-            (b"\5\2\1\0", Method.GSSAPI),
-            (b"\5\1\0", Method.NO_AUTHENTICATION),
+            (b"\5\2\1\0", Method.NO_AUTHENTICATION),
+            (b"\5\1\1", Method.GSSAPI),
         ):
             self.assertEqual(self.selected(offer), method)
 
@@ -412,7 +463,15 @@ class _Without:
 
 
 class SlowPortalTests(GSSAPICase):
-    """Portals that take their time."""
+    """Portals that take their time, and logins that must not."""
+
+    def test_guessed(self) -> None:
+        """Whoever guesses at a password under a principal's name does not keep the principal."""
+        proxy = self.accept(knows(b"alice@EXAMPLE.COM", b"secret"))
+        for _ in range(5):
+            proxy.say(LOGIN, credentials(b"alice@EXAMPLE.COM", b"wrong"))
+            proxy.reactor.advance(0.1)
+        self.assertIs(self.opened(INTEGRITY).level, INTEGRITY)
 
     def test_late(self) -> None:
         """Until the portal has agreed, the last token is not sent."""

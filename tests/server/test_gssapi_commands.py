@@ -17,6 +17,7 @@ from tests.server.gssclients import (
     INTEGRITY,
     LEVELS,
     NONE,
+    OFFER,
     GSSAPICase,
     GSSClient,
 )
@@ -24,7 +25,7 @@ from twisted_socks5.interfaces import IPAddress
 from twisted_socks5.relay.splice import PIPES
 from twisted_socks5.server import bind
 from twisted_socks5.server.bound import Own
-from twisted_socks5.testing import Peer, PeerFactory
+from twisted_socks5.testing import MemoryContext, Peer, PeerFactory
 from twisted_socks5.wire import MTYP, Command, parse_reply
 from twisted_socks5.wire.gssapi import pack_token
 
@@ -270,8 +271,53 @@ class ConnectTests(CommandCase):
         self.assertEqual(self.record().reason, "the proxy stops; protection: confidentiality")
         proxy.settle()
         done: list[Any] = []
-        proxy.server.securityThreads.run(self, list).addBoth(done.append)
-        self.assertEqual(len(done), 1)
+        for threads in (proxy.server.securityThreads, proxy.server.protectingThreads):
+            threads.run(self, list).addBoth(done.append)
+        self.assertEqual(len(done), 2)
+
+    def test_loginsKept(self) -> None:
+        """What keeps the threads in which clients log in does not keep what is relayed."""
+        client, peer = self.joined()
+        self.proxy.server.securityThreads.stop()
+        client.send(BULK[:50_000])
+        peer.write(BULK[:50_000])
+        self.proxy.settle()
+        self.assertOctets(peer.received, BULK[:50_000])
+        self.assertOctets(client.heard(), BULK[:50_000])
+
+    def test_crowdOfOne(self) -> None:
+        """A client with many connections keeps another one no longer than with one."""
+        proxy = self.accept()
+        target = proxy.target()
+        clients = [self.opened() for _ in range(20)]
+        other = GSSClient(proxy)
+        factory = PeerFactory()
+        proxy.reactor.connectTCP(PROXY, 1080, factory, bindAddress=("198.51.100.7", 4000))
+        proxy.settle()
+        peer: Any = factory.peer
+        other.peer = peer
+        proxy.peers.append(peer)
+        other.raw(OFFER)
+        other.authenticate().ask(INTEGRITY)
+        order: list[MemoryContext] = []
+        unwrap = MemoryContext.unwrap
+
+        def noted(context: MemoryContext, token: bytes) -> tuple[bytes, bool]:
+            order.append(context)
+            return unwrap(context, token)
+
+        for client in (*clients, other):
+            client.send(request())
+        pool = proxy.reactor.getThreadPool()
+        pool.stalled = True
+        for client in (*clients, other):
+            client.send(BULK[:50_000])
+        self.patch(MemoryContext, "unwrap", noted)
+        pool.stalled = False
+        proxy.settle()
+        self.assertEqual([len(peer.received) for peer in target.peers], [50_000] * 21)
+        threads = proxy.server.protectingThreads.size
+        self.assertLess(order.index(self.acceptor.contexts[-1]), threads + 2)
 
     def test_manyAtOnce(self) -> None:
         """Relays do not wait for each other's threads for ever, nor mix what they carry."""

@@ -107,7 +107,7 @@ class VerifiedPrincipal:
 
     @property
     def username(self) -> bytes:
-        """The same in octets: whose turn it is, and what a log calls it."""
+        """The same in octets: what a log calls it."""
         return toOctets(self.principal)
 
 

@@ -29,19 +29,19 @@ METHODS: tuple[tuple[type[Interface], Method], ...] = (
     # A name before no name: rules and logs know more, and a client that has a password to show
     # usually offers both.  The server's order decides, not the client's.
     (IUsernamePassword, Method.USERNAME_PASSWORD),
-    # Behind the password: curl and git offer it always, with a ticket or without.
-    (IVerifiedPrincipal, Method.GSSAPI),
     (IAnonymous, Method.NO_AUTHENTICATION),
     # For clients that have shown one, and so need say no more.
     (IVerifiedCertificate, Method.NO_AUTHENTICATION),
+    # Last: curl and git offer it always, and without a ticket nothing comes of it.
+    (IVerifiedPrincipal, Method.GSSAPI),
 )
 """In order of preference, unless somebody prefers another."""
 
 WORDS = {
     "chap": Method.CHAP,
     "password": Method.USERNAME_PASSWORD,
-    "gssapi": Method.GSSAPI,
     "none": Method.NO_AUTHENTICATION,
+    "gssapi": Method.GSSAPI,
 }
 """The methods, as operators call them."""
 

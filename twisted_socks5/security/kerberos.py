@@ -36,9 +36,11 @@ _Clock = Callable[[], float]
 _Credentials = Callable[[Any], "raw.Creds"]
 _Store = dict[bytes, bytes] | None
 
+_REPLAY = "replay_detection"
+
 #: What every client asks for: that the proxy proves who it is, that nothing comes twice, and both
 #: kinds of protection (RFC 1961, section 3.2).
-_FLAGS = ("mutual_authentication", "replay_detection", "integrity", "confidentiality")
+_FLAGS = ("mutual_authentication", _REPLAY, "integrity", "confidentiality")
 
 _MISSING = (
     "GSSAPI needs the gssapi package: pip install 'twisted-socks5[gssapi]' "
@@ -300,6 +302,11 @@ class _Accepting(_Context):
         result: AcceptSecContextResult = self._library.accept_sec_context(
             token, self._credentials, self._context
         )
+        # The client decides for both sides.  Without this, libkrb5 takes a message as often as it
+        # comes, and that would not be the protection that the operator wants.
+        flags: Any = result.flags  # a set, whatever its annotation says
+        if not result.more_steps and self._library.RequirementFlag[_REPLAY] not in flags:
+            raise ContextError("the client does not ask that nothing may come twice")
         return result
 
     def _peerOf(self, result: Any) -> raw.Name:

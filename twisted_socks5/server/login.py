@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING, Protocol
 
 from twisted.internet.defer import CancelledError
 
+from twisted_socks5.auth.gssapi import IVerifiedPrincipal
+
 if TYPE_CHECKING:
     from twisted.cred.credentials import ICredentials
     from twisted.python.failure import Failure
@@ -57,8 +59,10 @@ class Login:
 
         @param credentials: what the client says of itself; they are kept no longer than that.
         """
-        # Who comes without a name has nothing to guess at.
-        self._user = getattr(credentials, "username", None)
+        # Who comes without a name has nothing to guess at, and who has proven one has not guessed:
+        # nobody else's guesses are to keep it.
+        if not IVerifiedPrincipal.providedBy(credentials):
+            self._user = getattr(credentials, "username", None)
         if self._user is not None:
             server = self._session.server
             now = server.clock.seconds()
