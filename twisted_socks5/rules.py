@@ -17,6 +17,10 @@ A permit for a name does not lift the protection: who owns a name decides where 
 and at the second asking.  Nor does a permit for everything: only a network in the protected range
 does (see L{twisted_socks5.protection.lifts}).
 
+Where names are not resolved but go on to another proxy, there is no second judgement.  Then no
+rule for a network is about a name: one that denies can't be kept, and one that permits gives no
+name a way around a later C{deny *}.
+
 How names are spelt and what addresses carry is known to C{addresses}; what is protected, to
 C{protection}.  Nothing here resolves, connects or counts.
 """
@@ -215,13 +219,18 @@ class Rules:
         self,
         rules: Sequence[Rule] = (),
         own: Callable[[IPAddress, int], bool] | None = None,
+        *,
+        resolves: bool = True,
     ) -> None:
         """
         @param rules: in the order in which they are to be asked.
         @param own: tells whether an address is one of this host's and a port one that the proxy
             listens on there.  Asked with what an address carries in disguise, too; must not
             block.
+        @param resolves: whether a name that is permitted is resolved, and each of its addresses
+            judged.
         """
+        self._resolves = resolves
         self._rules = tuple(rules)
         self._verdicts = [Verdict(rule.permit, str(rule)) for rule in self._rules]
         self._own = own
@@ -283,7 +292,7 @@ class Rules:
         protected = is_localhost(access.host) and not is_local(access.client)
         # The first of the rules that might permit one of its addresses.
         hope = len(self._rules)
-        for place in self._network_permits:
+        for place in self._network_permits if self._resolves else ():
             rule = self._rules[place]
             if access.port in rule.ports and (not protected or LOCALHOST in rule.lifts):
                 hope = place
@@ -297,7 +306,7 @@ class Rules:
                     return self._verdicts[place]
         if protected and hope == len(self._rules):
             return Verdict(False, reason({LOCALHOST}, access, None))
-        return _UNDECIDED
+        return _UNDECIDED if self._resolves else _NO_RULE
 
     def _by_name(self, host: str) -> list[int]:
         """Find the rules about everything, and those about a name or one above it."""

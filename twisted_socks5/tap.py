@@ -62,6 +62,7 @@ if TYPE_CHECKING:
         IStreamServerEndpoint,
     )
 
+    from twisted_socks5.interfaces import IPAddress, IVia
     from twisted_socks5.wire.constants import Method
 
 Choice = TypeVar("Choice", bound=Enum)
@@ -97,6 +98,8 @@ Examples:
     twistd -n socks5 --interface 10.1.2.3 --auth anonymous
   Started by systemd, on a socket of its own:
     twistd -n socks5 --listen systemd:domain=INET:index=0
+  By way of the next proxy, which has users:
+    twistd -n socks5 --via 'socks5://alice@proxy.example?passwordFile=/etc/socks5-via'
   Not into the private network, but for one web server:
     twistd -n socks5 --permit 10.1.2.3:443 --deny 10.0.0.0/8
 """
@@ -191,8 +194,8 @@ class Options(usage.Options, strcred.AuthOptionMixin):
         ["port", "p", None, f"Port to listen on. [default: {PORT}]", portNumber],
         ["interface", "i", None, f"Address to listen on. [default: {INTERFACE}]"],
         ["methods", None, None,
-         "Authentication methods to offer, the preferred one first: chap, password, gssapi, "
-         "none. [default: all that --auth can check, in this order]", methodList],
+         "Authentication methods to offer, the preferred one first: chap, password, none, "
+         "gssapi. [default: all that --auth can check, in this order]", methodList],
         ["negotiation-timeout", None, _defaults.negotiation_timeout,
          "From the connection to the complete request.", seconds("negotiation-timeout")],
         ["lookup-timeout", None, _defaults.lookup_timeout,
@@ -233,6 +236,11 @@ class Options(usage.Options, strcred.AuthOptionMixin):
          "Who may answer a client's datagrams: anybody (endpoint-independent) or only hosts "
          "that it has sent to (address-dependent). [default: endpoint-independent]",
          choice("udp-filtering", Filtering)],
+        ["via", None, None,
+         "The next proxy, which all is asked of: socks5://, socks4a:// or http:// (CONNECT only) "
+         "and [USER:PASSWORD@]HOST:PORT; with USER@ and ?passwordFile=PATH, or "
+         "?passwordEnv=NAME, no password is to be seen; or socks5:via=... for what a URL cannot "
+         "say. Names go on unresolved."],
         ["access-log", "l", None,
          "File for the access log. [default: Twisted's log]"],
         ["access-log-format", None, "text", "Format of the access log: text or json."],
@@ -453,8 +461,12 @@ def _makeService(options: Options, reactor: Any) -> SOCKS5Service:
         )
     checkUsable(checkers)
     portal = Portal(SOCKS5Realm(), combine(checkers or [AllowAnonymousAccess()]))
+    settings = _settings(options)
+    via = None
+    if options["via"] is not None:
+        via = _via(options["via"], reactor, settings, lambda *where: factory.isOwn(*where))
     factory = SOCKS5ServerFactory(
-        reactor, portal, settings=_settings(options), accessLog=_accessLog(options, reactor)
+        reactor, portal, settings=settings, via=via, accessLog=_accessLog(options, reactor)
     )
     try:
         checkMethods(portal, factory.settings.methods)
@@ -462,7 +474,7 @@ def _makeService(options: Options, reactor: Any) -> SOCKS5Service:
         raise ConfigurationError(f"--methods: {error}") from None
     factory.descriptors = descriptors = raiseDescriptorLimit()
     PIPES.limit = min(MAX_PIPES, descriptors // 16)
-    factory.rules = Rules(options["rules"], own=factory.isOwn)
+    factory.rules = Rules(options["rules"], own=factory.isOwn, resolves=via is None)
     descriptions = options["listen"] or [
         f"tcp:{options['port']}:backlog={BACKLOG}:"
         f"interface={quoteStringArgument(options['interface'])}"
@@ -514,6 +526,23 @@ def _settings(options: Options) -> Settings:
             f"effect: there can be {wanted} connections in all"
         )
     return Settings(**given)
+
+
+def _via(
+    text: str, reactor: Any, settings: Settings, isOwn: Callable[[IPAddress, int], bool]
+) -> IVia:
+    """
+    Read who is the next proxy.
+
+    @raise ConfigurationError: nobody can be.
+    """
+    # Only here: who has no next proxy needs nothing of the client's half.
+    from twisted_socks5.via import viaFromString
+
+    try:
+        return viaFromString(reactor, text, timeout=settings.dial_timeout, isOwn=isOwn)
+    except ConfigurationError as error:
+        raise ConfigurationError(f"--via: {error}") from None
 
 
 def _accessLog(options: Options, clock: IReactorTime) -> AccessLog:

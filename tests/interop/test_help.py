@@ -19,7 +19,7 @@ class HelpTests(SynchronousTestCase):
         *("port", "interface", "listen", "auth", "help-auth", "permit", "deny"),
         *("negotiation-timeout", "lookup-timeout", "dial-timeout", "idle-timeout"),
         *("half-closed-timeout", "drain-timeout", "max-connections"),
-        *("max-connections-per-client", "access-log", "access-log-format", "version"),
+        *("max-connections-per-client", "access-log", "access-log-format", "version", "via"),
     )
 
     def test_help(self) -> None:

@@ -55,13 +55,19 @@ class Associate:
         self._over = False
         self._seen = 0
         self._quietSince = server.clock.seconds()
-        reactor = server.datagrams
-        sources = server.dialer.sources if isinstance(server.dialer, HappyEyeballs) else {}
-        ways = {version: source[0] for version, source in sources.items()}
         user = session.avatar.name if session.avatar is not None else None
         verdicts = Verdicts(session.rules, session.client, user, settings.udp_filtering)
         client = ClientEnd(session.client, request.destination)
-        encapsulation = session.encapsulation
+        self._relay, self._addressing = self.built(client, verdicts)
+        self._relay.addressing = self._addressing
+
+    def built(self, client: ClientEnd, verdicts: Verdicts) -> tuple[UDPRelay, RuledAddressing]:
+        """Make what relays, and what decides about it."""
+        server = self._session.server
+        reactor = server.datagrams
+        sources = server.dialer.sources if isinstance(server.dialer, HappyEyeballs) else {}
+        ways = {version: source[0] for version, source in sources.items()}
+        encapsulation = self._session.encapsulation
         relay: UDPRelay
         rule: Callable[..., RuledAddressing]
         if encapsulation is None:
@@ -69,9 +75,8 @@ class Associate:
         else:
             relay = EncapsulatedRelay(reactor, ways, self._lost, encapsulation)
             rule = partial(EncapsulatedAddressing, encapsulation)
-        self._relay = relay
         routes = Routes(relay, verdicts, server.lookup, server.clock)
-        self._addressing = relay.addressing = rule(relay, client, routes, verdicts, server.clock)
+        return relay, rule(relay, client, routes, verdicts, server.clock)
 
     def start(self) -> None:
         """Bind a port, and tell the client which."""

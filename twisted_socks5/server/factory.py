@@ -34,6 +34,9 @@ from twisted_socks5.rules import Rules
 from twisted_socks5.server.associate import LOOKS, Associate
 from twisted_socks5.server.bind import Bind
 from twisted_socks5.server.connect import Connect
+from twisted_socks5.server.forwarded import ForwardedConnect, ForwardedResolve, checkForwarding
+from twisted_socks5.server.forwardedbind import ForwardedBind
+from twisted_socks5.server.forwardeddatagrams import ForwardedAssociate
 from twisted_socks5.server.localhost import isLocalAddress
 from twisted_socks5.server.resolve import Resolve, ResolvePTR
 from twisted_socks5.server.session import SOCKS5ServerProtocol, Undertaking
@@ -50,22 +53,27 @@ if TYPE_CHECKING:
         IReactorUDP,
     )
 
-    from twisted_socks5.interfaces import IDialer, IPAddress, IRules
+    from twisted_socks5.interfaces import IDialer, IPAddress, IRules, IVia
 
 #: File descriptors that an association or a waiting BIND takes beside its session's two.
 MORE = 4
 
-#: Threads for security contexts: what they do is short, but for a file that is slow to come.
+#: Threads for contexts that come about, and as many for those that stand.
 SECURITY_THREADS = 4
-
-#: Jobs that may wait beside those of the connections: the steps of contexts that are not yet one.
-ROOM_FOR_STEPS = 1024
 
 #: Connections that are reckoned with where they have no limit.
 MANY = 1 << 16
 
 #: Sessions over the limit that are still told so (REP 1); any further connection is just closed.
 TOLD = 64
+
+
+#: By what the commands are carried out where there is a next proxy.
+_FORWARDED: Mapping[int, Callable[[SOCKS5ServerProtocol, Any], Undertaking]] = {
+    Command.CONNECT: ForwardedConnect,
+    Command.BIND: ForwardedBind,
+    Command.UDP_ASSOCIATE: ForwardedAssociate,
+}
 
 
 class SOCKS5ServerFactory(ServerFactory):
@@ -76,7 +84,10 @@ class SOCKS5ServerFactory(ServerFactory):
     @ivar reactor: what is neither a connection nor a name is asked of it.
     @ivar rules: who may reach what.
     @ivar associations: looked at from time to time, for those that are idle to end.
-    @ivar securityThreads: where security contexts are at work.
+    @ivar via: the next proxy; L{None}: there is none.
+    @ivar securityThreads: where security contexts come about, and their names are looked up.
+    @ivar protectingThreads: where those that stand wrap and unwrap; what keeps the others, a slow
+        name server say, keeps nobody's octets.
     @ivar streams: makes transports that are faster than the reactor's own, where it can.
     @ivar datagrams: the same for UDP sockets; where it can't, the reactor itself.
     @ivar sessions: all sessions that have not ended.
@@ -104,6 +115,7 @@ class SOCKS5ServerFactory(ServerFactory):
         rules: IRules | None = None,
         resolver: IHostnameResolver | None = None,
         dialer: IDialer | None = None,
+        via: IVia | None = None,
         accessLog: AccessLog | None = None,
         clock: IReactorTime | None = None,
     ) -> None:
@@ -118,35 +130,51 @@ class SOCKS5ServerFactory(ServerFactory):
             the proxy host itself, see L{Rules}.
         @param resolver: resolves names.
         @param dialer: reaches the targets.
+        @param via: the next proxy, which is asked for all that clients ask for: nothing is
+            resolved, dialled or listened for here.  C{rules} then judge a name by that alone:
+            make them with C{resolves=False}.
         @param accessLog: is given the record of each session at its end.
         @param clock: tells the time; default: the reactor.
+        @raise ConfigurationError: a setting is about what the next proxy does, not this one.
         """
+        if via is not None:
+            checkForwarding(settings or Settings())
+        self.via = via
         self.settings = settings = settings or Settings()
         self.reactor = reactor
         self.clock: IReactorTime = clock or reactor  # type: ignore[assignment]
         # Reactors count from where they like; the access log wants the time of day.
         self.epoch = time.time() - self.clock.seconds()
         self.authenticator = Authenticator(portal, settings.methods)
-        # A connection has one job each way, so none of them is ever told that too much waits.
+        sessions = (settings.max_connections or MANY) + TOLD
         self.securityThreads = FairThreads(
+            reactor, SECURITY_THREADS, waiting=sessions, name="socks5-security"
+        )
+        # A connection has one job each way, so none of them is ever told that too much waits.
+        self.protectingThreads = FairThreads(
             reactor,
             SECURITY_THREADS,
-            waiting=2 * (settings.max_connections or MANY) + ROOM_FOR_STEPS,
-            name="socks5-security",
+            waiting=2 * sessions,
+            each=2 * sessions,
+            name="socks5-protecting",
         )
         principals = principalChecker(portal)
         if isinstance(principals, PrincipalChecker):
             principals.threads = self.securityThreads
-        self.rules: IRules = Rules([], own=self.isOwn) if rules is None else rules
+        self.rules: IRules = (
+            Rules([], own=self.isOwn, resolves=via is None) if rules is None else rules
+        )
         self._ownResolver = ThreadedResolver(reactor)  # type: ignore[arg-type]
         self.lookup = NameLookup(
             resolver or self._ownResolver, self.clock, timeout=settings.lookup_timeout
         )
+        if via is not None:
+            self.commands = {**self.commands, **_FORWARDED}
         if settings.resolve:
             self.commands = {
                 **self.commands,
-                Command.RESOLVE: Resolve,
-                Command.RESOLVE_PTR: ResolvePTR,
+                Command.RESOLVE: Resolve if via is None else ForwardedResolve,
+                Command.RESOLVE_PTR: ResolvePTR if via is None else ForwardedResolve,
             }
         self.reverse = ReverseLookup(
             reactor,  # type: ignore[arg-type]
@@ -175,7 +203,7 @@ class SOCKS5ServerFactory(ServerFactory):
         self.descriptors: int | None = None
         self.sessions: set[SOCKS5ServerProtocol] = set()
         #: BINDs that wait for their peer.
-        self.binds: set[Bind] = set()
+        self.binds: set[Undertaking] = set()
         self.listeningPorts: set[int] = set()
         self.idle = IdleWatch(self.clock, settings.idle_timeout, settings.half_closed_timeout)
         self.negotiating: DeadlineQueue[SOCKS5ServerProtocol] = DeadlineQueue(
@@ -202,6 +230,7 @@ class SOCKS5ServerFactory(ServerFactory):
         """The first port listens."""
         self._ownResolver.start()
         self.securityThreads.start()
+        self.protectingThreads.start()
 
     def stopFactory(self) -> None:
         """The last port listens no more."""
@@ -212,6 +241,7 @@ class SOCKS5ServerFactory(ServerFactory):
     def _stopThreads(self, _: None) -> None:
         if not self.numPorts:
             self.securityThreads.stop()
+            self.protectingThreads.stop()
 
     def isOwn(self, address: IPAddress, port: int) -> bool:
         """Tell whether C{port} of C{address} is this server itself."""

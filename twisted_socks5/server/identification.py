@@ -90,9 +90,13 @@ def requested4(session: SOCKS5ServerProtocol, request: Request4) -> None:
     session.record.method = "socks4"
     certificate = certificateOf(session.transport, authenticator.portal)
     credentials: ICredentials = certificate or Anonymous()
-    methods = authenticator.methods
-    if certificate is None and Method.NO_AUTHENTICATION not in methods:
-        if Method.USERNAME_PASSWORD not in methods:
+
+    def takes(method: Method) -> bool:
+        """Whether a client of SOCKS5 could log in so."""
+        return authenticator.select(bytes((method,)), certificate is not None) is method
+
+    if not takes(Method.NO_AUTHENTICATION):
+        if not takes(Method.USERNAME_PASSWORD):
             octets = negotiation.reply(Reply4.IDENTD_MISMATCH)
             session.turnAway(octets, "SOCKS4 has no way to log in here")
             return

@@ -53,7 +53,7 @@ UNRESOLVED = "unresolved"
 CROWDED = "too many waiting for names"
 BROKEN = "internal error"
 
-_HOSTS: dict[int, Callable[[bytes], Host]] = {
+HOSTS: dict[int, Callable[[bytes], Host]] = {
     AddressType.IPV4: IPv4Address,
     AddressType.DOMAINNAME: bytes,
     AddressType.IPV6: IPv6Address,
@@ -178,7 +178,7 @@ class Routes:
         if not port:
             return refusal(PORT_ZERO)
         try:
-            destination = normalised(_HOSTS[kind](host))
+            destination = normalised(HOSTS[kind](host))
         except ResolutionError:
             route = refusal(UNRESOLVED)
         else:

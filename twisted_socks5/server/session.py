@@ -34,6 +34,7 @@ from twisted_socks5.addresses import ipAddress
 from twisted_socks5.auth.gssapi import describeLevel
 from twisted_socks5.errors import RequestError
 from twisted_socks5.interfaces import Access
+from twisted_socks5.limits import client_key
 from twisted_socks5.logs import AccessRecord
 from twisted_socks5.protection import is_local
 from twisted_socks5.relay import Leg, Outcome, TCPRelay
@@ -271,7 +272,11 @@ class SOCKS5ServerProtocol(TwistedProtocol):
         """
         ended, self._clientEnded = self._clientEnded, False
         self.encapsulation = layer = Encapsulation(
-            self.transport, context, level, self.server.securityThreads, object()
+            self.transport,
+            context,
+            level,
+            self.server.protectingThreads,
+            client_key(self.client),
         )
         layer.protocol = self
         self.transport = layer

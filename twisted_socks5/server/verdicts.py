@@ -71,8 +71,8 @@ class Verdicts:
         """Describe what the client wants to reach."""
         return Access(self._client, self._user, Command.UDP_ASSOCIATE, host, port, address)
 
-    def permits(self, host: str, port: int, address: IPAddress) -> bool:
-        """Tell whether the client may reach an address."""
+    def permits(self, host: str, port: int, address: IPAddress | None = None) -> bool:
+        """Tell whether the client may reach an address, or a name that is not resolved here."""
         try:
             return self.rules.judge(self.access(host, port, address)).permitted
         except Exception:
