@@ -15,7 +15,7 @@ from twisted.cred.checkers import ICredentialsChecker
 from twisted.cred.credentials import ICredentials
 from twisted.cred.error import UnauthorizedLogin
 from twisted.internet.defer import Deferred, fail, succeed
-from zope.interface import Attribute, implementer
+from zope.interface import Attribute, Interface, implementer
 
 from twisted_socks5.auth.credentials import toOctets
 from twisted_socks5.errors import ConfigurationError
@@ -42,7 +42,7 @@ for, leave this one out: clientCA alone takes a certificate of everybody.
 """
 
 
-class IVerifiedCertificate(ICredentials):
+class IVerifiedCertificate(ICredentials, Interface):
     """A certificate that a client has shown, and that TLS has verified."""
 
     certificate: ClientCertificate = Attribute("""The certificate, and whom it names.""")

@@ -20,7 +20,7 @@ from twisted.cred.checkers import ICredentialsChecker
 from twisted.cred.credentials import ICredentials
 from twisted.cred.error import UnauthorizedLogin
 from twisted.internet.defer import Deferred, maybeDeferred
-from zope.interface import Attribute, implementer
+from zope.interface import Attribute, Interface, implementer
 
 from twisted_socks5.auth.credentials import toOctets
 from twisted_socks5.auth.principals import NotAdmitted, PrincipalMap, PrincipalNames
@@ -83,7 +83,7 @@ _PARAMETERS = ("keytab", "service", "protection", "realm", "map")
 _PARAMETER = re.compile(r"((?:[^:\\]|\\.)*)(?::|$)", re.DOTALL)
 
 
-class IVerifiedPrincipal(ICredentials):
+class IVerifiedPrincipal(ICredentials, Interface):
     """What a security context says of its initiator."""
 
     principal: str = Attribute(
