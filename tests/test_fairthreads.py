@@ -160,6 +160,17 @@ class TurnTests(SynchronousTestCase):
         jobs.reactor.settle()
         self.assertEqual(jobs.done, [1, 3])
 
+    def test_cancelOne(self) -> None:
+        """Another one of the same owner keeps its place."""
+        jobs = Jobs()
+        jobs.run("a", "a1")
+        second, _ = jobs.run("b", "b1", "b2")
+        second.cancel()
+        self.failureResultOf(second, CancelledError)
+        self.assertEqual(len(jobs.threads), 1)
+        jobs.reactor.settle()
+        self.assertEqual(jobs.done, ["a1", "b2"])
+
     def test_cancelGiven(self) -> None:
         """What a thread was given, and has not begun, is not done either; the next one is."""
         jobs = Jobs()

@@ -22,8 +22,10 @@ class Stream(io.TextIOWrapper):
     @ivar terminal: whether it says that it is one.
     """
 
-    def __init__(self, octets: bytes = b"", terminal: bool = False) -> None:
-        super().__init__(io.BytesIO(octets), encoding="utf-8", write_through=True)
+    def __init__(
+        self, octets: bytes = b"", terminal: bool = False, encoding: str = "utf-8"
+    ) -> None:
+        super().__init__(io.BytesIO(octets), encoding=encoding, write_through=True)
         self.terminal = terminal
 
     def isatty(self) -> bool:
@@ -34,7 +36,7 @@ class Stream(io.TextIOWrapper):
     def text(self) -> str:
         """What was written."""
         buffer: Any = self.buffer
-        return str(buffer.getvalue(), "utf-8")
+        return str(buffer.getvalue(), self.encoding)
 
 
 class CommandCase(SynchronousTestCase):
@@ -45,6 +47,7 @@ class CommandCase(SynchronousTestCase):
         self.directory = Path(self.mktemp()).absolute()
         self.directory.mkdir(mode=0o700)
         self.path = self.directory / "users"
+        self.encoding = "utf-8"
 
     def run_(self, *arguments: str, stdin: bytes | None = None) -> tuple[int, str, str]:
         """
@@ -53,7 +56,7 @@ class CommandCase(SynchronousTestCase):
         @param stdin: what its standard input has; L{None} is a terminal.
         @return: its status, and what it said.
         """
-        out, err = Stream(), Stream()
+        out, err = Stream(encoding=self.encoding), Stream()
         self.patch(sys, "stdin", Stream(stdin or b"", stdin is None))
         self.patch(sys, "stdout", out)
         self.patch(sys, "stderr", err)
@@ -106,6 +109,12 @@ class PipedTests(CommandCase):
         self.succeeds("add", os.fsdecode(b"\xff\xfe"), stdin=b"\xe4\x00\xff")
         self.assertTrue(self.matches(b"\xff\xfe", b"\xe4\x00\xff"))
         self.assertEqual(self.succeeds("list"), "\\xff\\xfe\n")
+
+    def test_terminalWithoutLetters(self) -> None:
+        """A name that the terminal can't show is shown as what it can."""
+        self.succeeds("add", "bób", stdin=b"x")
+        for self.encoding, shown in (("ascii", "b\\xf3b\n"), ("latin-1", "bób\n")):
+            self.assertEqual(self.succeeds("list"), shown)
 
     def test_longest(self) -> None:
         """What RFC 1929 has room for, and one octet more."""
@@ -185,6 +194,18 @@ class PipedTests(CommandCase):
         self.patch(sys, "stderr", err)
         self.assertEqual(main([str(self.path), "list"]), 1)
         self.assertEqual(err.getvalue(), "socks5-users: No space left on device\n")
+
+    def test_nobodyReads(self) -> None:
+        """Whoever was to read the list may leave; that is no news."""
+        self.succeeds("add", "alice", stdin=b"x")
+        reading, writing = os.pipe()
+        os.close(reading)
+        err = io.StringIO()
+        self.patch(sys, "stderr", err)
+        with open(writing, "w") as out:
+            self.patch(sys, "stdout", out)
+            self.assertEqual(main([str(self.path), "list"]), 1)
+        self.assertEqual(err.getvalue(), "")
 
 
 class TerminalTests(CommandCase):

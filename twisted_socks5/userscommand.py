@@ -113,7 +113,10 @@ def _list(path: str) -> None:
     if not os.path.exists(path):
         raise BadFile("there is no such file")
     for name in readNames(path):
-        sys.stdout.write(name.decode("utf-8", "backslashreplace") + "\n")
+        # As far as this terminal's encoding has the letters.
+        text = name.decode("utf-8", "backslashreplace")
+        encoding = sys.stdout.encoding
+        sys.stdout.write(text.encode(encoding, "backslashreplace").decode(encoding) + "\n")
     sys.stdout.flush()
     PasswordFile(path).load()
 

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from typing import Any
 
 from twisted.cred.checkers import AllowAnonymousAccess, ICredentialsChecker
-from twisted.cred.credentials import Anonymous, ICredentials, IUsernamePassword
+from twisted.cred.credentials import Anonymous, IAnonymous, ICredentials, IUsernamePassword
 from twisted.cred.error import LoginDenied, UnauthorizedLogin, UnhandledCredentials
 from twisted.cred.portal import Portal
 from twisted.internet.defer import CancelledError, Deferred, fail, succeed
@@ -96,6 +96,29 @@ class LoginTests(AuthenticatorCase):
             avatar, logout = self.successResultOf(authenticator.login(credentials))
             self.assertEqual(avatar, User(name))
             logout()
+
+    def test_anybody(self) -> None:
+        """Who need not say who it is, where neither checker nor realm wants to be asked."""
+        checkers = combine([AllowAnonymousAccess()])
+        self.assertEqual(Authenticator(Portal(SOCKS5Realm(), checkers)).anybody(), User(None))
+        for portal in (
+            Portal(self.realm, checkers),
+            Portal(SOCKS5Realm(), [AllowAnonymousAccess()]),
+            Portal(SOCKS5Realm(), combine([knows(b"alice", b"correct-horse")])),
+        ):
+            self.assertIsNone(Authenticator(portal).anybody())
+
+    def test_noAcceptance(self) -> None:
+        """Where no checker accepts security contexts, there is no telling how."""
+        authenticator = self.authenticator()
+        with self.assertRaises(LookupError):
+            authenticator.acceptance  # noqa: B018 (it is the question)
+
+    def test_cancelled(self) -> None:
+        """A login of credentials that nobody has an interest in can be given up, too."""
+        login = self.authenticator(answering(Deferred(), IAnonymous)).login(Anonymous())
+        login.cancel()
+        self.failureResultOf(login, CancelledError)
 
     def test_refused(self) -> None:
         """A wrong password is refused, and no news for the log."""

@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import stat
 from pathlib import Path
+from typing import Any
+from unittest import mock
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -12,6 +14,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from tests.auth.test_hashes import KNOWN, argon, bcrypted
 from twisted_socks5.auth.passwordfile import (
+    GLANCE,
     MAX_SIZE,
     SETTLE,
     BadFile,
@@ -279,10 +282,45 @@ class ChangeTests(FileCase):
         self.assertEqual((self.names(view), view.wait, view.taken), ([b"alice", b"bob"], 0, True))
 
     def test_old(self) -> None:
-        """One that was written in place a while ago counts at once."""
+        """One that was written in place a while ago counts once it was looked at twice."""
         self.write(self.both)
         self.wall = self.path.stat().st_ctime + SETTLE + 0.01
-        self.assertEqual(self.names(self.look()), [b"alice", b"bob"])
+        view = self.look()
+        self.assertEqual((self.names(view), view.isLastWord(b"bob")), ([b"alice"], False))
+        self.assertAlmostEqual(view.wait, GLANCE)
+        self.assertEqual(self.names(self.look(2 * GLANCE)), [b"alice", b"bob"])
+
+    def test_cut(self) -> None:
+        """Nobody is locked out by one that is cut and not marked as changed yet (ext4 does so)."""
+        for write in (self.rename, self.write):
+            write(self.both)
+            self.look()
+            self.look(SETTLE)
+            before = self.path.stat()
+            self.wall = before.st_ctime + 60
+            self.write(b"")
+            patches = [self.markAs(before, name) for name in ("stat", "fstat")]
+            view = self.look()
+            self.assertEqual(self.names(view), [b"alice", b"bob"])
+            self.assertFalse(view.isLastWord(b"alice"))
+            for each in patches:
+                each.restore()
+            self.write(self.both)
+            self.assertEqual(self.names(self.look(GLANCE)), [b"alice", b"bob"])
+
+    def markAs(self, marks: os.stat_result, name: str) -> Any:
+        """Have files look as if they were last changed at another time."""
+        really: Any = getattr(os, name)
+
+        def look(*arguments: Any) -> Any:
+            found = really(*arguments)
+            return mock.Mock(
+                spec=found,
+                **{each: getattr(found, each) for each in dir(found) if each.startswith("st_")}
+                | {"st_mtime_ns": marks.st_mtime_ns, "st_ctime_ns": marks.st_ctime_ns},
+            )
+
+        return self.patch(os, name, look)
 
     def test_torn(self) -> None:
         """What is written in pieces counts when it is whole, however long it takes."""

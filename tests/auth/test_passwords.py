@@ -194,8 +194,8 @@ class SameWorkTests(CheckerCase):
         decoys = set()
         for number in range(60):
             self.computed.clear()
-            for _ in range(2):
-                self.login(b"mallory%d" % number, b"wrong")
+            for password in (b"wrong", b"wrong, too"):
+                self.login(b"mallory%d" % number, password)
             first, second = self.computed
             self.assertEqual(first, second)
             decoys.add(first)
@@ -213,13 +213,51 @@ class MemoryTests(CheckerCase):
     """What is remembered for a moment."""
 
     def test_known(self) -> None:
-        """A login that has just succeeded costs no hash; one that has failed does again."""
+        """A login that has just succeeded costs no hash; another one of the same user does."""
         for _ in range(3):
             self.assertEqual(self.login(), b"alice")
         self.assertEqual(self.computed, [self.lines[b"alice"]])
-        for _ in range(2):
-            self.login(b"alice", b"wrong")
+        self.login(b"alice", b"wrong")
+        self.assertEqual(len(self.computed), 2)
+
+    def test_refused(self) -> None:
+        """Nor does one that has just failed, of the same client, whether there is the user."""
+        for name in (b"alice", b"mallory"):
+            self.computed.clear()
+            for _ in range(3):
+                self.assertEqual(self.login(name, b"wrong"), "")
+            self.assertEqual(len(self.computed), 1)
+            self.assertEqual(self.login(name, b"wrong", 2), "")
+            self.assertEqual(len(self.computed), 2)
+        self.reactor.advance(60)
+        self.login(b"alice", b"wrong")
         self.assertEqual(len(self.computed), 3)
+
+    def test_refusedBefore(self) -> None:
+        """A new file has none of that: neither who is in it shows, nor is anybody locked out."""
+        for name in (b"alice", b"mallory"):
+            self.assertEqual(self.login(name, b"secret"), "")
+        self.lines[b"mallory"] = argon(password=b"secret")
+        self.write()
+        self.computed.clear()
+        self.assertEqual(self.login(b"mallory", b"secret"), b"mallory")
+        self.assertEqual(self.login(b"alice", b"secret"), "")
+        self.assertEqual(len(self.computed), 2)
+
+    def test_secondFile(self) -> None:
+        """Who is in the second of two files costs nothing in the first either."""
+        other = self.directory / "others"
+        other.write_bytes(b"dave:%b\n" % argon(password=b"daves-secret"))
+        other.chmod(0o600)
+        second = PasswordFileChecker(str(other), threads=self.threads)
+        second.check()
+        (chain,) = combine([self.checker, second])
+        for _ in range(3):
+            credentials = OctetCredentials(b"dave", b"daves-secret", client(1))
+            answer = chain.requestAvatarId(credentials)
+            self.reactor.settle()
+            self.assertEqual(self.successResultOf(answer), b"dave")
+        self.assertEqual(len(self.computed), 2)
 
     def test_expires(self) -> None:
         """After its time it costs one."""
@@ -248,7 +286,9 @@ class MemoryTests(CheckerCase):
         """No password is kept, neither right nor wrong; nor is what could be guessed from."""
         self.login()
         self.login(b"alice", b"wrong")
-        held = pickle.dumps([self.checker._successes._until, self.checker._verifications])
+        memories = [self.checker._successes, self.checker._refusals]
+        self.assertEqual([len(each) for each in memories], [1, 1])
+        held = pickle.dumps([each._until for each in memories] + [self.checker._verifications])
         for each in (ALICE, b"wrong", b"alice", self.lines[b"alice"]):
             self.assertNotIn(each, held)
 
@@ -412,8 +452,9 @@ class FileTests(CheckerCase):
         carol = self.ask(b"carol", CAROL)
         for number in range(20):
             self.inPlace(octets[: number + 1])
-            self.reactor.advance(SETTLE)
+            self.reactor.advance(0.3 * SETTLE)
         self.assertEqual(self.said(carol), b"carol")
+        self.assertEqual(self.checker.file.look(self.reactor.seconds()).complaint, "")
 
     def test_cancelWhileItSettles(self) -> None:
         """Who goes in the meantime leaves nothing."""

@@ -165,6 +165,14 @@ class Authority(Issued):
         return made.public_bytes(Encoding.PEM)
 
 
+def unreadable(issued: Issued) -> Issued:
+    """Make the subject of a certificate, C{CN=abcdefgh}, one that OpenSSL alone can read."""
+    octets = issued.certificate.public_bytes(Encoding.DER)
+    # A BIT STRING in the place of the UTF8String.
+    octets = octets.replace(b"\x0c\x08abcdefgh", b"\x03\x08\x00bcdefgh")
+    return Issued(x509.load_der_x509_certificate(octets), issued.key)
+
+
 def newAuthority(common: str = "Tests' authority", ends: datetime.timedelta = DAY) -> Authority:
     """Make an authority that nobody else has heard of."""
     key = ec.generate_private_key(ec.SECP256R1())

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
-from tests.tls.authority import name, theAuthority
+from tests.tls.authority import name, theAuthority, unreadable
 from twisted_socks5.tls import ClientCertificate, nameOf
 
 issue = theAuthority().issue
@@ -53,6 +53,7 @@ class NameTests(SynchronousTestCase):
         rubbish = x509.UnrecognizedExtension(SubjectAlternativeName.oid, b"rubbish")
         issued = issue(subject=name("a", "b"), extensions=[rubbish])
         self.assertIsNone(nameOf(issued.certificate))
+        self.assertIsNone(nameOf(unreadable(issue("abcdefgh")).certificate))
 
     def test_notTheCertificate(self) -> None:
         """What describes it does not print the whole of it."""

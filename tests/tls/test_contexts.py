@@ -20,6 +20,7 @@ from tests.tls.authority import (
     newAuthority,
     theAuthority,
     theProxy,
+    unreadable,
 )
 from tests.tls.base import VERSIONS, TLSCase, contexts
 from tests.tls.peers import TLSPeer
@@ -180,6 +181,23 @@ class ClientTests(TLSCase):
         issued = newAuthority("Other").issue("evil\n\x1b[31m")
         said = self.judged(issued)
         self.assertNotRegex(said, r"[\x00-\x1f]")
+
+    def test_unreadableName(self) -> None:
+        """One whose subject can't be read is refused like any other, and disturbs nobody else."""
+        issued = unreadable(newAuthority("Other").issue("abcdefgh"))
+        said = self.judged(issued)
+        self.assertIn("certificate (whose subject cannot be read): its issuer is not known", said)
+        issue = theAuthority().issue
+        server = contexts(
+            issue("one", hosts=["one.example"]),
+            issue("two", hosts=["two.example"]),
+            authorities=Authorities((theAuthority().certificate,)),
+        )
+        self.connect(TLSPeer(clientContext(issued), b"two.example"), server)
+        self.assertIsNotNone(self.near.lost)
+        self.connect(TLSPeer(clientContext(issue("alice")), b"one.example"), server)
+        self.assertIsNone(self.near.lost)
+        self.assertIsNotNone(self.layer.certificate)
 
     def test_authoritiesAreNamed(self) -> None:
         """A client is told whose certificates are wanted."""

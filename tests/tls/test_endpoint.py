@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import Any
 
 from twisted.internet.endpoints import TCP4ServerEndpoint, TCP6ServerEndpoint
@@ -78,6 +79,21 @@ class DescriptionTests(FilesCase):
         endpoint = self.endpoint(f"tls:{self.place}:1080")
         self.assertEqual(self.where(endpoint), (TCP6ServerEndpoint, 1080, 1024, "::"))
         self.assertIn(PROXY, endpoint.contexts.current.names)
+
+    def test_relative(self) -> None:
+        """Files stay where they were when it was said, wherever the process goes."""
+        here = os.getcwd()
+        self.addCleanup(os.chdir, here)
+        os.chdir(self.place)
+        key, certificate = (os.path.basename(each) for each in theProxy().write(self.place, "r"))
+        ca = os.path.basename(self.ca)
+        endpoints = [
+            self.endpoint(f"ssl:1:privateKey={key}:certKey={certificate}:clientCA={ca}"),
+            self.endpoint("tls:.:1"),
+        ]
+        os.chdir(here)
+        for each in endpoints:
+            self.assertEqual(each.contexts.files.signature(), each.contexts.seen)
 
     def test_clients(self) -> None:
         """Clients' certificates: required, if they are asked for, unless it is said."""

@@ -21,6 +21,7 @@ from twisted_socks5.streams import Stream
 from twisted_socks5.streams.layer import knowsHalfClose
 from twisted_socks5.testing import MemoryReactor, Peer, PeerFactory, PlainPeer
 from twisted_socks5.tls import TLSFailure, TLSTransport
+from twisted_socks5.tls.layer import RECORD
 from twisted_socks5.tls.pem import Authorities
 
 FLOOD = bytes(range(256)) * 2000
@@ -98,6 +99,21 @@ class HandshakeTests(TLSCase):
             self.settle()
             self.assertNothingLeft()
 
+    def test_writtenAfter(self) -> None:
+        """Who goes on writing when it was refused, and closes, sends nothing."""
+        self.connect(Peer())
+        self.client.write(b"GET")
+        self.settle()
+        told = bytes(self.client.received)
+        self.layer.loseConnection()
+        self.layer.write(b"in clear text")
+        self.settle()
+        self.assertEqual(self.client.received, told)
+        self.assertEqual(self.near.events, ["made", "TLSFailure"])
+        self.client.lose()
+        self.settle()
+        self.assertNothingLeft()
+
     def test_rubbish(self) -> None:
         """What only begins as TLS is refused."""
         self.connect(Peer())
@@ -107,6 +123,31 @@ class HandshakeTests(TLSCase):
         self.client.lose()
         self.settle()
         self.assertNothingLeft()
+
+    def test_endless(self) -> None:
+        """Who has just connected can't make us keep what a hello never is long."""
+        body = b"\1" + (131_000).to_bytes(3, "big") + b"\3\3" + bytes(130_000)
+        self.connect(Peer())
+        for at in range(0, len(body), RECORD):
+            piece = body[at : at + RECORD]
+            self.client.write(b"\x16\3\1" + len(piece).to_bytes(2, "big") + piece)
+            self.settle()
+        self.assertEqual(str(self.near.lost.value), "a handshake of more than 32768 octets")
+        self.client.lose()
+        self.settle()
+        self.assertNothingLeft()
+
+    def test_manyCertificates(self) -> None:
+        """A chain that is longer than any, and all that a client sends at once, is heard."""
+        chain = [theAuthority().issueAuthority(f"Nobody's authority {at}") for at in range(30)]
+        server = contexts(authorities=Authorities((theAuthority().certificate,)))
+        for version in VERSIONS:
+            context = clientContext(theAuthority().issue("alice"), *chain, version=version)
+            self.connect(TLSPeer(context), server)
+            self.client.write(FLOOD)
+            self.settle()
+            self.assertEqual(self.near.received, FLOOD)
+            self.client.abort()
 
     def test_alertIsRead(self) -> None:
         """A client that goes on sending still gets to know why; then it is cut."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from pathlib import Path
 
 from cryptography import x509
@@ -106,7 +107,7 @@ class IdentityTests(FilesCase):
         cut = theProxy().pem.replace(b"M", b"", 20)
         broken = theProxy().keyPEM.replace(b"M", b"", 3)
         two = self.write("two.pem", theProxy().keyPEM, theAuthority().keyPEM)
-        rubbish = self.write("rubbish.pem", b"-----BEGIN and so on")
+        rubbish = self.write("rubbish.pem", b"-----BEGONE and so on")
         for arguments, said in (
             ((certificate, certificate), "has no private key in it"),
             ((two, certificate), "has 2 private keys in it, and must have one"),
@@ -185,6 +186,14 @@ class AuthoritiesTests(FilesCase):
         found = readAuthorities(ca, crl)
         self.assertEqual((len(found.certificates), len(found.revoked)), (2, 2))
 
+    def assertCut(self, read: Callable[[str], object], pem: bytes) -> None:
+        """Assert that a file which is cut behind a whole one is not taken for all of it."""
+        for at in (len(pem) // 2, len(pem) - 3):
+            path = self.write("cut.pem", pem, pem[:at])
+            self.assertSays("begins and does not end: is it whole?", read, path)
+            path = self.write("cut.pem", pem[:at], b"\n", pem)
+            self.assertSays("begins and does not end: is it whole?", read, path)
+
     def test_wrong(self) -> None:
         """Something else, or another authority's."""
         ca = self.write("ca.pem", theAuthority().pem)
@@ -200,5 +209,7 @@ class AuthoritiesTests(FilesCase):
         self.assertSays("has no revocation list in it", readAuthorities, ca, ca)
         strange = self.write("strange.pem", newAuthority("Other").revoke())
         self.assertSays("no revocation list of an authority in", readAuthorities, ca, strange)
+        self.assertCut(lambda path: readAuthorities(ca, path), theAuthority().revoke())
+        self.assertCut(readAuthorities, theAuthority().pem)
         cut = self.write("cut.pem", theAuthority().revoke().replace(b"M", b"", 5))
         self.assertSays("revocation list that cannot be read", readAuthorities, ca, cut)

@@ -222,6 +222,16 @@ class SessionTests(FilesCase):
         self.assertEqual(client.received[:2], b"\0\x5d")
         self.end(client)
 
+    def test_socks4WithoutNone(self) -> None:
+        """Where method "none" is not to be offered, a certificate is no login of SOCKS4's."""
+        portal, methods = self.certified(knows(b"bob", b"secret")), (Method.USERNAME_PASSWORD,)
+        self.serve(portal, *self.asking(), socks4=True, methods=methods)
+        asked = b"\4\1\0\x50" + bytes(int(part) for part in TARGET.split(".")) + b"\0"
+        client = self.say(asked, issued=theAuthority().issue("alice"))
+        self.reactor.advance(1)  # A failed login is answered late.
+        self.assertEqual(client.received[:2], b"\0\x5d")
+        self.end(client)
+
     def test_associate(self) -> None:
         """A UDP association, whose connection is watched, too."""
         self.serve()

@@ -35,6 +35,9 @@ MAX_WORK = 1 << 30
 MAX_LANES = 16
 """argon2 computes its lanes in as many threads of its own."""
 
+MAX_STARTS = 1024
+"""Passes times lanes where there are several: each takes four threads of its own, begun anew."""
+
 MAX_ROUNDS = 14
 """The cost of bcrypt, as a power of two: about two seconds."""
 
@@ -117,12 +120,19 @@ class _Scrypt:
         return hmac.compare_digest(computed, self.digest)
 
 
+# Only what the libraries take: a hash that they refuse at the login is nobody's, and whose it is
+# would show in the time that takes.
 _BASE64 = rb"[A-Za-z0-9+/]"
 _ARGON2 = re.compile(
-    rb"\$argon2(?P<kind>id|i)\$v=19\$m=(?P<m>[0-9]{1,10}),t=(?P<t>[0-9]{1,10}),p=(?P<p>[0-9]{1,3})"
+    rb"\$argon2(?P<kind>id|i)\$v=19"
+    rb"\$m=(?P<m>0|[1-9][0-9]{0,9}),t=(?P<t>0|[1-9][0-9]{0,9}),p=(?P<p>0|[1-9][0-9]{0,2})"
     rb"\$(?P<salt>%b{11,86})\$(?P<digest>%b{22,86})" % (_BASE64, _BASE64)
 )
-_BCRYPT = re.compile(rb"\$2[aby]\$(?P<cost>[0-9]{2})\$[./A-Za-z0-9]{53}")
+# 16 octets of salt and 23 of hash: the last letter of each has bits to spare, which are 0.
+_BCRYPT = re.compile(
+    rb"\$2[aby]\$(?P<cost>[0-9]{2})"
+    rb"\$[./A-Za-z0-9]{21}[.Oeu][./A-Za-z0-9]{30}[.CGKOSWaeimquy26]"
+)
 _SCRYPT = re.compile(
     rb"\$scrypt\$ln=(?P<ln>[0-9]{1,2}),r=(?P<r>[0-9]{1,4}),p=(?P<p>[0-9]{1,4})"
     rb"\$(?P<salt>%b{11,86})\$(?P<digest>%b{22,86})" % (_BASE64, _BASE64)
@@ -170,6 +180,8 @@ def readHash(text: bytes) -> PasswordHash:
         _bounded("argon2", memory << 10, passes * memory << 10)
         if lanes > MAX_LANES:
             raise UnusableHash(f"an argon2 hash with p={lanes}; {MAX_LANES} is the most")
+        if lanes > 1 and passes * lanes > MAX_STARTS:
+            raise UnusableHash("argon2 parameters that ask for more than seconds of work")
         _decoded(found["salt"], found["digest"])
         kind = argon2.Type.ID if found["kind"] == b"id" else argon2.Type.I
         return _Argon2(text, kind)
@@ -184,6 +196,9 @@ def readHash(text: bytes) -> PasswordHash:
         ln, r, p = (int(found[name]) for name in ("ln", "r", "p"))
         if not (ln >= 1 and r >= 1 and p >= 1):
             raise UnusableHash("a scrypt hash whose parameters are too small to be any")
+        if ln >= 16 * r:
+            # RFC 7914, section 2, and OpenSSL.
+            raise UnusableHash("a scrypt hash whose ln is too large for its r")
         size = 128 * r << min(ln, 40)
         _bounded("scrypt", size + 128 * r * p, size * p)
         return _Scrypt(text, ln, r, p, *_decoded(found["salt"], found["digest"]))

@@ -9,7 +9,7 @@ may be half written at that moment, so what was read counts only once
 
   - the file was renamed to its place, which is the last that happens to a file that is whole
     (C{socks5-users} and most editors write in this way), or
-  - it was left alone for C{SETTLE} seconds.
+  - it was left alone for C{SETTLE} seconds, by the times it is marked with, or as it was seen.
 
 Until then the users are those of before, and L{View} tells of whom that may not be the last word.
 A file that is bad, when all is said, changes nothing: who was in the last good one stays.
@@ -31,6 +31,14 @@ from twisted_socks5.auth.hashes import PasswordHash, UnusableHash, readHash
 
 SETTLE = 0.5
 """Seconds without a change after which nobody is writing any more."""
+
+GLANCE = 0.1
+"""
+Seconds for which a file has to be seen as it is, however long ago it was changed by its marks.
+
+While a file is cut to write it anew, file systems (ext4, for one) show its new size for a moment
+with the old marks: an empty file that nobody has touched for long.
+"""
 
 MAX_SIZE = 16 << 20
 """Octets of the largest file: some hundred thousand users."""
@@ -190,6 +198,12 @@ class Signature(NamedTuple):
         """
         return self.changed > self.modified
 
+    def isMarkedAs(self, other: Signature | None) -> bool:
+        """Tell whether this is the same file, and nothing has happened to it by its marks."""
+        return other is not None and self._replace(size=0, mode=0) == other._replace(
+            size=0, mode=0
+        )
+
 
 @dataclass(frozen=True)
 class View:
@@ -286,8 +300,10 @@ class PasswordFile:
         users = self._parse(octets)
         if isinstance(users, str):
             return self._bad(signature, users, now)
-        if not (settled or signature.isWhole()):
-            return View(self._users, users, self._wait(now))
+        # Marks that tell nothing of what has changed tell nothing of the end of that either.
+        whole = signature.isWhole() and not signature.isMarkedAs(self._held)
+        if not (settled or whole):
+            return View(self._users, users, self._wait(signature, now))
         self._users, self._octets = users, octets
         self._held, self._sure = signature, settled
         return View(users, users, taken=True, readable=self._worthAWarning(signature))
@@ -304,7 +320,7 @@ class PasswordFile:
     def _bad(self, seen: Signature | str, complaint: str, now: float) -> View:
         """The file cannot be used, at least not as it is now."""
         if not self._settled(seen, now):
-            return View(self._users, None, self._wait(now))
+            return View(self._users, None, self._wait(seen, now))
         told, self._complained = self._complained, seen
         return View(self._users, None, complaint="" if told == seen else complaint)
 
@@ -313,14 +329,17 @@ class PasswordFile:
         if seen != self._seen:
             self._seen, self._since = seen, now
             self._complained = ""
-        if now - self._since >= SETTLE:
-            return True
-        if isinstance(seen, str):
-            return False
-        return self._wallClock() - max(seen.modified, seen.changed) / 1e9 >= SETTLE
+        return now - self._since >= self._patience(seen)
 
-    def _wait(self, now: float) -> float:
-        return max(0.01, self._since + SETTLE - now)
+    def _patience(self, seen: Signature | str) -> float:
+        """Tell for how many seconds a file has to be seen as it is."""
+        if isinstance(seen, str):
+            return SETTLE
+        age = self._wallClock() - max(seen.modified, seen.changed) / 1e9
+        return GLANCE if age >= SETTLE else SETTLE
+
+    def _wait(self, seen: Signature | str, now: float) -> float:
+        return max(0.01, self._since + self._patience(seen) - now)
 
     def _worthAWarning(self, signature: Signature) -> bool:
         warned, self._warned = self._warned, bool(signature.mode & stat.S_IROTH)

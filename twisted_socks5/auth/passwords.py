@@ -12,6 +12,9 @@ threads that the system favours less than it; clients take turns there, each add
 (L{FairThreads}), so a client that guesses waits for itself.  An unknown user takes the same way
 as a wrong password: some other user's hash is computed, and the result thrown away.
 
+What was refused is known again, too, for the same client: where several files are asked in turn,
+who is in the second is unknown to the first at each of his logins.
+
 Knows nothing of SOCKS.
 """
 
@@ -148,6 +151,7 @@ class PasswordFileChecker:
         self.file = PasswordFile(path)
         self._given = threads
         self._successes = Successes() if successes is None else successes
+        self._refusals = Successes()
         self._looking = False
         self._askers: list[Deferred[View]] = []
         self._verifications: dict[tuple[int | None, bytes], Shared[bool]] = {}
@@ -216,8 +220,12 @@ class PasswordFileChecker:
         # Asked for a decoy, too, so that nothing is different up to here; it has none.
         if self._successes.has(mark, self._threads.clock.seconds()) and found is not None:
             return True
+        refusal = self._refusals.mark(name, password, b"%b %r" % (checked.text, client))
+        if self._refusals.has(refusal, self._threads.clock.seconds()):
+            return False
         matches = await self._verify(client, mark, checked, password)
         if not matches or found is None:
+            self._refusals.add(refusal, self._threads.clock.seconds())
             return False
         self._successes.add(mark, self._threads.clock.seconds())
         return True
@@ -264,6 +272,8 @@ class PasswordFileChecker:
         self._looking = False
         if isinstance(result, View):
             if result.taken:
+                # Or else the time would tell whose line has changed, and who has none.
+                self._refusals = Successes()
                 count = len(result.users.hashes)
                 self._log.info(
                     "Password file {path} has changed: {count} users",

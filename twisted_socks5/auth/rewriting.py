@@ -15,10 +15,14 @@ import fcntl
 import os
 import stat
 import tempfile
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 
 from twisted_socks5.auth.passwordfile import BadFile, shown, splitLines
+
+PATIENCE = 30.0
+"""Seconds to wait for somebody else who changes it: anybody may hold a lock on a directory."""
 
 _Lines = list[bytes]
 
@@ -114,13 +118,29 @@ def _rewrite(path: str, name: bytes, change: Callable[[_Lines, list[int]], None]
 
 @contextmanager
 def _locked(directory: str) -> Iterator[int]:
-    """Keep others who change a file of this directory waiting; a crash lets go of the lock."""
+    """
+    Keep others who change a file of this directory waiting; a crash lets go of the lock.
+
+    @raise BadFile: somebody else doesn't let go of it.
+    """
     descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        until = time.monotonic() + PATIENCE
+        while not _lock(descriptor):
+            if time.monotonic() >= until:
+                raise BadFile(f"somebody has a lock on {directory!r}, and does not let go of it")
+            time.sleep(0.01)
         yield descriptor
     finally:
         os.close(descriptor)
+
+
+def _lock(descriptor: int) -> bool:
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
 
 
 def _replace(path: str, octets: bytes) -> None:

@@ -8,6 +8,8 @@ one, whose key nobody outside this process has, so that what is kept here is of 
 A success belongs to one name, one password and one line of a file: where that line has changed
 or is gone, nothing is remembered.  The password itself is not kept.
 
+What was wrong a moment ago is remembered in the same way, by another memory of the kind.
+
 Time is an argument.
 """
 

@@ -52,8 +52,9 @@ def nameOf(certificate: x509.Certificate) -> str | None:
         ]
         if len(names) != 1:
             names = _alternatives(certificate)
-    except ValueError:
-        # An extension, or a name, that is not what it should be.
+    except Exception:
+        # ValueError, TypeError, DuplicateExtension…: an extension, or a name, is not what it
+        # should be.
         return None
     if not names or not isinstance(names[0], str):
         return None
@@ -72,12 +73,8 @@ def _alternatives(certificate: x509.Certificate) -> list[str | bytes]:
 
 
 def _clear(name: str) -> bool:
-    try:
-        size = len(name.encode("utf-8"))
-    except UnicodeEncodeError:
-        return False
     return (
-        0 < size <= LONGEST
+        0 < len(name.encode("utf-8", "surrogatepass")) <= LONGEST
         and name == name.strip()
         and not any(unicodedata.category(each) in ("Cc", "Cf", "Cs", "Zl", "Zp") for each in name)
     )

@@ -210,10 +210,23 @@ def _verify(
         # is one, it counts.
         return True
     wrong = _WRONG.get(error, f"OpenSSL's verify error {error}")
-    subject = certificate.to_cryptography().subject.rfc4514_string()
     verification: Verification = connection.get_app_data()
-    verification.wrong = f"the client's certificate {printable(subject)}: {wrong}"
+    verification.wrong = f"the client's certificate {_whose(certificate)}: {wrong}"
     return False
+
+
+def _whose(certificate: crypto.X509) -> str:
+    """
+    Write whose certificate it is, as a stranger has written it.
+
+    Whatever that is: what is raised in OpenSSL's callback is kept with the context, and raised
+    again in another connection.
+    """
+    try:
+        return printable(certificate.to_cryptography().subject.rfc4514_string())
+    except Exception:
+        # ValueError, TypeError, InvalidVersion…: OpenSSL reads more than cryptography does.
+        return "(whose subject cannot be read)"
 
 
 def _worth(certificate: x509.Certificate) -> tuple[bool, float]:

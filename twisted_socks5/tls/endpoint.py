@@ -11,6 +11,7 @@ A description that can't be carried out is refused with one line.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from ipaddress import ip_address
 from typing import TYPE_CHECKING, Any, cast
@@ -254,14 +255,19 @@ def _withClients(own: Files, named: Mapping[str, str]) -> Files:
     if wanted not in ("required", "optional"):
         raise ConfigurationError(f"clientCertificate is required or optional, not {wanted!r}")
     return Files(
-        directory=own.directory,
-        key=own.key,
-        certificate=own.certificate,
-        chain=own.chain,
-        authorities=authorities,
-        revoked=revoked,
+        directory=_absolute(own.directory),
+        key=_absolute(own.key),
+        certificate=_absolute(own.certificate),
+        chain=_absolute(own.chain),
+        authorities=_absolute(authorities),
+        revoked=_absolute(revoked),
         required=wanted == "required",
     )
+
+
+def _absolute(path: str) -> str:
+    """Say where a file is, whatever directory the process goes to later (C{twistd --rundir})."""
+    return os.path.abspath(path) if path else ""
 
 
 def _where(reactor: Any, port: str, interface: str, backlog: str) -> IStreamServerEndpoint:

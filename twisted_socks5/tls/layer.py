@@ -44,6 +44,10 @@ _ADDED = 64
 _HANDSHAKE = 22
 _SOCKS = (4, 5)
 
+#: Octets of a client's that a handshake may take, its certificates included; ten times what is
+#: usual, and a quarter of what OpenSSL would keep of everybody who has just connected.
+HANDSHAKE = 2 * RECORD
+
 #: Octets of TLS's own that may wait for a client that does not read: alerts and new keys.
 OWED = RECORD
 
@@ -62,7 +66,7 @@ class TLSTransport(LayeredTransport):
     @ivar certificate: the client's, verified; L{None} before the handshake, and without one.
     """
 
-    __slots__ = ("_begun", "_connection", "_established", "_owed", "_refused", "certificate")
+    __slots__ = ("_connection", "_established", "_heard", "_owed", "_refused", "certificate")
 
     troubles = (TLSFailure,)
 
@@ -70,7 +74,7 @@ class TLSTransport(LayeredTransport):
         self,
         connection: SSL.Connection,
         protocol: IProtocol | None = None,
-        refused: Callable[[TLSTransport], object] = lambda _: None,
+        refused: Callable[[TLSTransport], object] | None = None,
     ) -> None:
         """
         @param connection: OpenSSL's side of it, as a server.
@@ -82,8 +86,8 @@ class TLSTransport(LayeredTransport):
         self.certificate: ClientCertificate | None = None
         # Gone when it is over; who may be called behind that looks.
         self._connection: Any = connection
-        self._refused: Callable[[TLSTransport], object] | None = refused
-        self._begun = False
+        self._refused = refused or _nobody
+        self._heard = 0  # octets of the handshake
         self._established = False
         self._owed = 0
         self._ready = False
@@ -109,13 +113,12 @@ class TLSTransport(LayeredTransport):
 
     def _decode(self, octets: bytes) -> bytes:
         connection = self._connection
-        if not self._begun:
-            self._begun = True
-            if octets[0] != _HANDSHAKE:
-                self._refuse(_notTLS(octets[0]))
-                return b""
+        if not self._heard and octets[0] != _HANDSHAKE:
+            self._refuse(_notTLS(octets[0]))
+            return b""
         connection.bio_write(octets)
         if not self._established:
+            self._heard += len(octets)
             self._shakeHands(connection)
         return self._decrypt(connection) if self._established else b""
 
@@ -124,6 +127,8 @@ class TLSTransport(LayeredTransport):
             connection.do_handshake()
         except SSL.WantReadError:
             self._sayOwn(connection)
+            if self._heard > HANDSHAKE:
+                self._refuse(f"a handshake of more than {HANDSHAKE} octets")
         except SSL.Error as error:
             self._refuse(_whyNot(connection, error))
         else:
@@ -152,7 +157,7 @@ class TLSTransport(LayeredTransport):
         return b"".join(pieces)
 
     def _checkEnd(self) -> None:
-        if not self._begun:
+        if not self._heard:
             return
         if not self._established:
             raise TLSFailure("the client closed during the handshake")
@@ -230,8 +235,7 @@ class TLSTransport(LayeredTransport):
         # To close with octets unread would be to reset, and the alert might be lost.
         if knowsHalfClose(self.transport):
             self.transport.loseWriteConnection()
-            if refused is not None:
-                refused(self)
+            refused(self)
         else:
             self.transport.loseConnection()
 
@@ -245,7 +249,7 @@ class TLSTransport(LayeredTransport):
 
     def _released(self) -> None:
         # OpenSSL's side knows callbacks that know much.
-        self._connection = self._refused = None
+        self._connection, self._refused = None, _nobody
 
 
 @implementer(IPullProducer)
@@ -270,6 +274,10 @@ class _Flushed:
 
     def stopProducing(self) -> None:
         """The connection is gone before."""
+
+
+def _nobody(_: TLSTransport) -> None:
+    """Be told, and do nothing."""
 
 
 def _takeOut(connection: SSL.Connection, likely: int) -> bytes:

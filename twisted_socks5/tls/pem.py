@@ -30,7 +30,9 @@ if TYPE_CHECKING:
         PublicKeyTypes,
     )
 
-_BLOCK = re.compile(rb"-----BEGIN ([A-Z0-9 ]+)-----\r?\n.*?-----END \1-----", re.DOTALL)
+_BEGIN = b"-----BEGIN "
+#: Up to its own end, and not beyond the beginning of another.
+_BLOCK = re.compile(rb"-----BEGIN ([A-Z0-9 ]+)-----\r?\n[^-]*(?:-(?!----)[^-]*)*-----END \1-----")
 
 _CERTIFICATES = (b"CERTIFICATE", b"X509 CERTIFICATE")
 _REVOCATIONS = b"X509 CRL"
@@ -222,7 +224,7 @@ def _certificatesIn(path: str) -> list[x509.Certificate]:
 
 def _certificatesOf(path: str, text: bytes) -> list[x509.Certificate]:
     found = []
-    for kind, block in _blocks(text):
+    for kind, block in _blocks(path, text):
         if kind in _CERTIFICATES:
             try:
                 found.append(x509.load_pem_x509_certificate(block))
@@ -235,7 +237,7 @@ def _certificatesOf(path: str, text: bytes) -> list[x509.Certificate]:
 
 def _revocationsIn(path: str) -> list[x509.CertificateRevocationList]:
     found: list[x509.CertificateRevocationList] = []
-    for kind, block in _blocks(readFile(path)):
+    for kind, block in _blocks(path, readFile(path)):
         if kind == _REVOCATIONS:
             try:
                 found.append(x509.load_pem_x509_crl(block))
@@ -256,7 +258,7 @@ def _onlyKey(path: str) -> PrivateKeyTypes:
 
 def _keysIn(path: str, text: bytes) -> list[PrivateKeyTypes]:
     found: list[PrivateKeyTypes] = []
-    for kind, block in _blocks(text):
+    for kind, block in _blocks(path, text):
         if kind.endswith(b"PRIVATE KEY"):
             if kind.startswith(b"ENCRYPTED") or b"\nProc-Type: 4,ENCRYPTED" in block:
                 raise ConfigurationError(
@@ -274,8 +276,14 @@ def _keysIn(path: str, text: bytes) -> list[PrivateKeyTypes]:
     return found
 
 
-def _blocks(text: bytes) -> list[tuple[bytes, bytes]]:
-    return [(found[1], found[0]) for found in _BLOCK.finditer(text)]
+def _blocks(path: str, text: bytes) -> list[tuple[bytes, bytes]]:
+    found = [(each[1], each[0]) for each in _BLOCK.finditer(text)]
+    if len(found) != text.count(_BEGIN):
+        # Somebody is writing to it, or was interrupted: what is missing would not be missed.
+        raise ConfigurationError(
+            f"{path!r} has something in it that begins and does not end: is it whole?"
+        )
+    return found
 
 
 def _fits(certificate: x509.Certificate, key: PrivateKeyTypes) -> bool:
