@@ -63,7 +63,7 @@ class StartFailureTests(ProxyTestCase):
             line = self.fails(*where)
             self.assertIn("from elsewhere", line)
             self.assertIn("--auth htpasswd:", line)
-            self.assertIn("name:password", line)
+            self.assertIn("socks5-users makes that file", line)
             self.assertIn("--auth anonymous", line)
 
     def test_options(self) -> None:
