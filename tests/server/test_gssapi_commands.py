@@ -25,6 +25,7 @@ from twisted_socks5.interfaces import IPAddress
 from twisted_socks5.relay.splice import PIPES
 from twisted_socks5.server import bind
 from twisted_socks5.server.bound import Own
+from twisted_socks5.server.encapsulated import AT_WORK
 from twisted_socks5.testing import MemoryContext, Peer, PeerFactory
 from twisted_socks5.wire import MTYP, Command, parse_reply
 from twisted_socks5.wire.gssapi import pack_token
@@ -533,6 +534,45 @@ class AssociateTests(CommandCase):
         self.answer(bytes(60_000))
         self.assertEqual([len(datagram) for datagram in self.box.taken()], [60_000 + 10 + 4 + 25])
         self.assertIn("dropped: 1 too large; prot", self.finish(client))
+
+    def test_large(self) -> None:
+        """Large ones go both ways, through threads, and are dropped for the same reasons."""
+        client = self.associate(CONFIDENTIALITY)
+        much = bytes(20_000)
+        good = client.protected(headed(much, TARGET, 53))
+        self.send(good)
+        self.assertEqual(self.target.taken(), [much])
+        self.answer(much)
+        self.assertEqual([len(each) > len(much) for each in self.box.taken()], [True])
+        plain = headed(much, TARGET, 53)
+        self.send(good)
+        self.send(plain)
+        self.send(pack_token(MTYP.DATA, client.context.wrap(plain, False)))
+        self.send(good[:-1] + b"?", self.mailbox("198.51.100.66"))
+        self.acceptor.contexts[0].failure = "the context has expired"
+        self.answer(much)
+        self.assertEqual((self.target.taken(), self.box.taken()), ([], []))
+        self.assertIn(
+            "dropped: 2 not protected, 1 bad token, 1 from strangers, "
+            "1 without a security context;",
+            self.finish(client),
+        )
+
+    def test_largeCrowd(self) -> None:
+        """Threads are given so many at a time; what comes back after the end is dropped."""
+        client = self.associate(CONFIDENTIALITY)
+        self.send(client.protected(headed(b"?", TARGET, 53)))
+        pool = self.proxy.reactor.getThreadPool()
+        pool.stalled = True
+        for _ in range(AT_WORK + 2):
+            self.send(client.protected(headed(bytes(5_000), TARGET, 53)))
+        self.send(client.protected(headed(b"overtakes them", TARGET, 53)))
+        self.assertEqual(self.target.taken(), [b"?", b"overtakes them"])
+        reason = self.finish(client)
+        pool.stalled = False
+        self.proxy.settle()
+        self.assertIn("dropped: 2 too many in threads;", reason)
+        self.assertEqual(self.target.taken(), [])
 
     def test_expired(self) -> None:
         """A context that has expired protects nothing any more."""

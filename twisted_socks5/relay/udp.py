@@ -260,6 +260,7 @@ class UDPRelay:
     @ivar received: octets of payload sent to the client.
     @ivar datagrams: how many datagrams that were, both ways.
     @ivar drops: how many datagrams were dropped, by kind; others count theirs here, too.
+    @ivar closed: whether it is over.
     """
 
     addressing: Addressing
@@ -280,7 +281,7 @@ class UDPRelay:
         self._sources = sources
         self._client = ClientLeg(self, lost)
         self._targets: dict[int, TargetLeg] = {}
-        self._closed = False
+        self.closed = False
         self._wayBack = Route(_CLIENT, ("", 0))
         #: What is gathered: datagrams of one length for one address, and their payloads' sizes.
         self._way = self._wayBack
@@ -367,7 +368,7 @@ class UDPRelay:
 
     def close(self) -> None:
         """Release all sockets, at once and for ever."""
-        self._closed = True
+        self.closed = True
         for leg in (self._client, *self._targets.values()):
             leg.close()
         self._targets.clear()
@@ -390,7 +391,7 @@ class UDPRelay:
             self.sent += size
 
     def _openTarget(self, version: int) -> TargetLeg | None:
-        if self._closed:
+        if self.closed:
             return None
         leg = TargetLeg(self, lambda: self._targets.pop(version, None))
         try:

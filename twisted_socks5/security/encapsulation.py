@@ -152,6 +152,16 @@ class Encapsulation(LayeredTransport):
             raise DatagramError(_NOT_SEALED)
         return octets
 
+    def inThread(self, translate: Callable[[bytes], bytes], datagram: bytes) -> Deferred[bytes]:
+        """
+        Have a large datagram wrapped or unwrapped beside the reactor.
+
+        @param translate: our L{wrapDatagram} or L{unwrapDatagram}.
+        @return: fires with the result, or fails as C{translate} does, or with L{Busy
+            <twisted_socks5.fairthreads.Busy>}.
+        """
+        return self._threads.run(self._owner, lambda: translate(datagram))
+
     # The layer.
 
     def _encode(self, octets: bytes) -> bytes | Deferred[bytes]:

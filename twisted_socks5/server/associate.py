@@ -10,7 +10,6 @@ datagram's target.
 
 from __future__ import annotations
 
-from functools import partial
 from random import Random, SystemRandom
 from typing import TYPE_CHECKING
 
@@ -28,8 +27,6 @@ from twisted_socks5.server.verdicts import Verdicts
 from twisted_socks5.wire import Address
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from twisted_socks5.server.session import SOCKS5ServerProtocol
     from twisted_socks5.wire import Request
 
@@ -68,15 +65,16 @@ class Associate:
         sources = server.dialer.sources if isinstance(server.dialer, HappyEyeballs) else {}
         ways = {version: source[0] for version, source in sources.items()}
         encapsulation = self._session.encapsulation
-        relay: UDPRelay
-        rule: Callable[..., RuledAddressing]
+        lookup, clock = server.lookup, server.clock
         if encapsulation is None:
-            relay, rule = UDPRelay(reactor, ways, self._lost), RuledAddressing
-        else:
-            relay = EncapsulatedRelay(reactor, ways, self._lost, encapsulation)
-            rule = partial(EncapsulatedAddressing, encapsulation)
-        routes = Routes(relay, verdicts, server.lookup, server.clock)
-        return relay, rule(relay, client, routes, verdicts, server.clock)
+            relay = UDPRelay(reactor, ways, self._lost)
+            routes = Routes(relay, verdicts, lookup, clock)
+            return relay, RuledAddressing(relay, client, routes, verdicts, clock)
+        sealed = EncapsulatedRelay(reactor, ways, self._lost, encapsulation)
+        routes = Routes(sealed, verdicts, lookup, clock)
+        return sealed, EncapsulatedAddressing(
+            encapsulation, sealed, client, routes, verdicts, clock
+        )
 
     def start(self) -> None:
         """Bind a port, and tell the client which."""

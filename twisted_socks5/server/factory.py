@@ -34,6 +34,7 @@ from twisted_socks5.rules import Rules
 from twisted_socks5.server.associate import LOOKS, Associate
 from twisted_socks5.server.bind import Bind
 from twisted_socks5.server.connect import Connect
+from twisted_socks5.server.encapsulated import AT_WORK
 from twisted_socks5.server.forwarded import ForwardedConnect, ForwardedResolve, checkForwarding
 from twisted_socks5.server.forwardedbind import ForwardedBind
 from twisted_socks5.server.forwardeddatagrams import ForwardedAssociate
@@ -150,13 +151,11 @@ class SOCKS5ServerFactory(ServerFactory):
         self.securityThreads = FairThreads(
             reactor, SECURITY_THREADS, waiting=sessions, name="socks5-security"
         )
-        # A connection has one job each way, so none of them is ever told that too much waits.
+        # A connection has one job each way, and some for large datagrams, so none of them is ever
+        # told that too much waits.
+        jobs = (2 + AT_WORK) * sessions
         self.protectingThreads = FairThreads(
-            reactor,
-            SECURITY_THREADS,
-            waiting=2 * sessions,
-            each=2 * sessions,
-            name="socks5-protecting",
+            reactor, SECURITY_THREADS, waiting=jobs, each=jobs, name="socks5-protecting"
         )
         principals = principalChecker(portal)
         if isinstance(principals, PrincipalChecker):

@@ -12,7 +12,6 @@ own.
 
 from __future__ import annotations
 
-from functools import partial
 from typing import TYPE_CHECKING
 
 from twisted.internet.error import CannotListenError
@@ -184,17 +183,17 @@ class ForwardedAssociate(Associate):
         reactor: IReactorUDP | DatagramUDP = server.datagrams
         self._client = client
         self._answers = answers = Answers(verdicts)
-        rule: Callable[..., RuledAddressing]
-        if session.encapsulation is None:
+        lookup, clock, encapsulation = server.lookup, server.clock, session.encapsulation
+        if encapsulation is None:
             self._forwarding = relay = ForwardingRelay(reactor, {}, self._lost)
-            rule = RuledAddressing
-        else:
-            self._forwarding = relay = EncapsulatedForwardingRelay(
-                reactor, {}, self._lost, session.encapsulation
-            )
-            rule = partial(EncapsulatedAddressing, session.encapsulation)
-        routes = ForwardRoutes(relay, verdicts, server.lookup, server.clock, answers)
-        return relay, rule(relay, client, routes, verdicts, server.clock)
+            routes = ForwardRoutes(relay, verdicts, lookup, clock, answers)
+            return relay, RuledAddressing(relay, client, routes, verdicts, clock)
+        sealed = EncapsulatedForwardingRelay(reactor, {}, self._lost, encapsulation)
+        self._forwarding = sealed
+        routes = ForwardRoutes(sealed, verdicts, lookup, clock, answers)
+        return sealed, EncapsulatedAddressing(
+            encapsulation, sealed, client, routes, verdicts, clock
+        )
 
     def start(self) -> None:
         """Ask the next proxy first; a port of ours comes then."""
