@@ -63,54 +63,63 @@ class EncapsulatedRelay(UDPRelay):
         """
         super().__init__(reactor, sources, lost)
         self._encapsulation = encapsulation
-
         self._atWork = 0  # threads, for large datagrams
 
     def answer(self, header: bytes, payload: bytes, client: Endpoint) -> None:
         """Wrap a datagram, and send it to the client, or drop it."""
-        wrap, datagram, size = self._encapsulation.wrapDatagram, header + payload, len(payload)
-        if len(datagram) > SMALL:
-            self.beside(wrap, datagram, lambda token: self.deliver(token, size, client))
-            return
-        try:
-            token = wrap(datagram)
-        except (DatagramError, ContextError) as error:
-            self.drops[TOO_LARGE if isinstance(error, DatagramError) else NO_CONTEXT] += 1
-        else:
-            self.deliver(token, size, client)
+        self.translate(
+            self._encapsulation.wrapDatagram,
+            header + payload,
+            (TOO_LARGE, NO_CONTEXT),
+            lambda token: self.deliver(token, len(payload), client),
+        )
 
-    def beside(
-        self, translate: Callable[[bytes], bytes], datagram: bytes, then: Callable[[bytes], None]
+    def translate(
+        self,
+        translation: Callable[[bytes], bytes],
+        datagram: bytes,
+        whys: tuple[str, str],
+        then: Callable[[bytes], None],
     ) -> None:
         """
-        Wrap or unwrap a large datagram in a thread, and go on; or drop it.
+        Wrap or unwrap a datagram, and go on, or drop it.
 
-        Others, smaller ones, may overtake it.
+        A large one is left to a thread; smaller ones may overtake it.
 
+        @param translation: the encapsulation's C{wrapDatagram} or C{unwrapDatagram}.
+        @param whys: why it is dropped, where that is its own fault and where it is its token's.
         @param then: called with the result, unless the association is over by then.
         """
-        if self._atWork == AT_WORK:
-            self.drops[CROWDED] += 1
-            return
-        self._atWork += 1
-        inward = translate == self._encapsulation.unwrapDatagram
-
-        def done(result: bytes | Failure) -> None:
-            self._atWork -= 1
-            if self.closed:
-                return
-            if not isinstance(result, Failure):
-                then(result)
-                self.flush()
-            elif result.check(Busy):
-                self.drops[CROWDED] += 1
+        if len(datagram) <= SMALL:
+            try:
+                result = translation(datagram)
+            except (DatagramError, ContextError) as error:
+                self.drops[whys[isinstance(error, ContextError)]] += 1
             else:
-                kind = result.trap(DatagramError, ContextError)
-                whys = (NOT_PROTECTED, BAD_TOKEN) if inward else (TOO_LARGE, NO_CONTEXT)
-                self.drops[whys[kind is ContextError]] += 1
+                then(result)
+        elif self._atWork == AT_WORK:
+            self.drops[CROWDED] += 1
+        else:
+            self._atWork += 1
+            job = self._encapsulation.inThread(translation, datagram).addBoth(self._back)
+            job.addCallbacks(self._goOn, self._drop, callbackArgs=(then,), errbackArgs=(whys,))
+            job.addErrback(
+                lambda failure: _log.failure("A datagram could not be passed on", failure)
+            )
 
-        job = self._encapsulation.inThread(translate, datagram).addBoth(done)
-        job.addErrback(lambda failure: _log.failure("A datagram could not be passed on", failure))
+    def _back(self, result: bytes | Failure) -> bytes | Failure:
+        self._atWork -= 1
+        return result
+
+    def _goOn(self, result: bytes, then: Callable[[bytes], None]) -> None:
+        if not self.closed:
+            then(result)
+            self.flush()
+
+    def _drop(self, failure: Failure, whys: tuple[str, str]) -> None:
+        kind = failure.trap(DatagramError, ContextError, Busy)
+        if not self.closed:
+            self.drops[CROWDED if kind is Busy else whys[kind is ContextError]] += 1
 
 
 class EncapsulatedAddressing(RuledAddressing):
@@ -139,17 +148,13 @@ class EncapsulatedAddressing(RuledAddressing):
         if source != client.endpoint and not client.mayBe(source):
             self._drops[STRANGER] += 1
             return None
-        unwrap = self._encapsulation.unwrapDatagram
-        if len(datagram) > SMALL:
-            self._relay.beside(unwrap, datagram, lambda inside: self._unwrapped(inside, source))
-            return None
-        try:
-            inside = unwrap(datagram)
-        except (DatagramError, ContextError) as error:
-            malformed = isinstance(error, DatagramError)
-            self._drops[NOT_PROTECTED if malformed else BAD_TOKEN] += 1
-            return None
-        return super().outward(inside, source)
+        self._relay.translate(
+            self._encapsulation.unwrapDatagram,
+            datagram,
+            (NOT_PROTECTED, BAD_TOKEN),
+            lambda inside: self._unwrapped(inside, source),
+        )
+        return None
 
     def _unwrapped(self, inside: bytes, source: Endpoint) -> None:
         found = super().outward(inside, source)
