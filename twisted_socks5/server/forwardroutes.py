@@ -18,9 +18,6 @@ from twisted_socks5.server.destinations import normalised
 from twisted_socks5.server.recent import Recent
 from twisted_socks5.server.routes import (
     FORBIDDEN,
-    HOSTS,
-    PORT_ZERO,
-    UNRESOLVED,
     Routes,
     TargetRoute,
     refusal,
@@ -124,22 +121,10 @@ class ForwardRoutes(Routes):
         super().__init__(relay, verdicts, lookup, clock)
         self._answers = answers
 
-    def _judged(
-        self, header: bytes, kind: int, host: bytes, port: int, payload: bytes
+    def _way(
+        self, header: bytes, destination: IPAddress | str, port: int, payload: bytes
     ) -> TargetRoute:
-        """Look for a way: there is one to all that is permitted."""
-        if not port:
-            return refusal(PORT_ZERO)
-        try:
-            destination = normalised(HOSTS[kind](host))
-        except ResolutionError:
-            route = refusal(UNRESOLVED)
-        else:
-            route = self._way(destination, port)
-        self._routes.put(header, route)
-        return route
-
-    def _way(self, destination: IPAddress | str, port: int) -> TargetRoute:
+        """Judge an address, or a name by itself: there is a way to all that is permitted."""
         if not isinstance(destination, str):
             if self._verdicts.permits(str(destination), port, destination):
                 return ForwardRoute(pack_header(destination, port))

@@ -182,16 +182,24 @@ class Routes:
         except ResolutionError:
             route = refusal(UNRESOLVED)
         else:
-            if isinstance(destination, str):
-                if not self._queue.add(Named(header, destination, port), payload):
-                    self._relay.drops[CROWDED] += 1
+            way = self._way(header, destination, port, payload)
+            if way is None:
                 return None
-            if self._verdicts.permits(str(destination), port, destination):
-                route = TargetRoute(destination.version, (str(destination), port))
-            else:
-                route = refusal(FORBIDDEN)
+            route = way
         self._routes.put(header, route)
         return route
+
+    def _way(
+        self, header: bytes, destination: IPAddress | str, port: int, payload: bytes
+    ) -> TargetRoute | None:
+        """Judge an address; have a name looked up, and its datagram wait."""
+        if isinstance(destination, str):
+            if not self._queue.add(Named(header, destination, port), payload):
+                self._relay.drops[CROWDED] += 1
+            return None
+        if self._verdicts.permits(str(destination), port, destination):
+            return TargetRoute(destination.version, (str(destination), port))
+        return refusal(FORBIDDEN)
 
     # Names.
 
