@@ -1,5 +1,6 @@
 """
-What the next proxies of all kinds have in common: time that runs out, and words for what fails.
+What the next proxies of all kinds have in common: time that runs out, words for what fails, and
+how a connection that stands is given away.
 
 To a client it makes a difference whether its target has failed or the chain: what the next proxy
 says of the target is passed on, and what is wrong with the next proxy itself is REP 1, with a
@@ -8,11 +9,11 @@ reason that names it.
 
 from __future__ import annotations
 
-from typing import NoReturn, TypeVar
+from typing import Any, NoReturn, Protocol, TypeVar
 
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.error import ConnectingCancelledError
-from twisted.internet.interfaces import IReactorTime
+from twisted.internet.interfaces import IProtocol, IProtocolFactory, IReactorTime
 from twisted.python.failure import Failure
 
 from twisted_socks5.client.errors import (
@@ -21,9 +22,11 @@ from twisted_socks5.client.errors import (
     ProxyError,
     SOCKSError,
 )
+from twisted_socks5.client.succession import abort
+from twisted_socks5.client.targets import asTwisted
 from twisted_socks5.errors import RequestError
 from twisted_socks5.failures import replyFor
-from twisted_socks5.wire import Reply
+from twisted_socks5.wire import Address, Reply
 from twisted_socks5.wire.constants import SOCKS_VERSION
 
 _T = TypeVar("_T")
@@ -91,3 +94,32 @@ class Asking:
 
     def _late(self, _: object, timeout: float) -> NoReturn:
         raise self.refusal(Reply.TTL_EXPIRED, f"no answer within {timeout:g} s")
+
+
+class Standing(Protocol):
+    """A connection that stands, through a next proxy."""
+
+    transport: Any
+
+    def handOver(self, protocol: IProtocol) -> None:
+        """Give it to a protocol."""
+
+
+def handOver(connection: Standing, factory: IProtocolFactory, destination: Address) -> IProtocol:
+    """
+    Give a connection that stands to a protocol of its own; or reset it, if that fails.
+
+    @param factory: makes the protocol.
+    @param destination: where it leads to.
+    @raise Exception: what the factory, or its protocol, has raised; a L{TypeError} if there is
+        none.
+    """
+    try:
+        protocol = factory.buildProtocol(asTwisted(destination))
+        if protocol is None:
+            raise TypeError("the factory gave no protocol")
+        connection.handOver(protocol)
+    except Exception:
+        abort(connection.transport)
+        raise
+    return protocol

@@ -26,7 +26,7 @@ from twisted_socks5.client.succession import Predecessor, abort
 from twisted_socks5.client.targets import asTwisted
 from twisted_socks5.errors import RequestError
 from twisted_socks5.interfaces import IFarAssociation, IFarBind, IVia
-from twisted_socks5.via.asking import Asking
+from twisted_socks5.via.asking import Asking, handOver
 from twisted_socks5.wire import UNSPECIFIED, Address, Reply, describe_host
 
 if TYPE_CHECKING:
@@ -108,7 +108,7 @@ class HTTPVia:
         """
         attempt = _Attempt(self._asking, destination, self._login)
         return self._asking.asked(attempt.start(self._endpoint), timeout).addCallback(
-            _handOver, factory, destination
+            lambda tunnel: (handOver(tunnel, factory, destination), UNSPECIFIED)
         )
 
     def bind(self, destination: Address, timeout: float) -> Deferred[IFarBind]:
@@ -127,21 +127,6 @@ class HTTPVia:
         return self._asking.refusal(
             Reply.COMMAND_NOT_SUPPORTED, f"an HTTP proxy has CONNECT only, and no {command}"
         )
-
-
-def _handOver(
-    tunnel: _Tunnel, factory: IProtocolFactory, destination: Address
-) -> tuple[IProtocol, Address]:
-    """Give a connection that stands to a protocol of its own."""
-    try:
-        protocol = factory.buildProtocol(asTwisted(destination))
-        if protocol is None:
-            raise TypeError("the factory gave no protocol")
-        tunnel.handOver(protocol)
-    except Exception:
-        abort(tunnel.transport)
-        raise
-    return protocol, UNSPECIFIED
 
 
 @implementer(IProtocolFactory)

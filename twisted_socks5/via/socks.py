@@ -15,11 +15,9 @@ from zope.interface import implementer
 from twisted_socks5.addresses import ipAddress
 from twisted_socks5.client.bound import boundAddress, zoned
 from twisted_socks5.client.errors import ProxyProtocolError
-from twisted_socks5.client.succession import abort
-from twisted_socks5.client.targets import asTwisted
 from twisted_socks5.interfaces import IFarAssociation, IFarBind, IVia
 from twisted_socks5.resolving import NameLookup
-from twisted_socks5.via.asking import Asking
+from twisted_socks5.via.asking import Asking, handOver
 from twisted_socks5.wire import UNSPECIFIED, Address, Command, Reply, describe_host
 from twisted_socks5.wire.constants import SOCKS4_VERSION
 
@@ -33,19 +31,6 @@ if TYPE_CHECKING:
     from twisted_socks5.security import Encapsulation
 
 _COMMANDS4 = frozenset((Command.CONNECT, Command.BIND, Command.RESOLVE))
-
-
-def _build(factory: IProtocolFactory, control: ControlConnection) -> IProtocol:
-    """Give a connection that stands to a protocol of its own."""
-    try:
-        protocol = factory.buildProtocol(asTwisted(control.destination))
-        if protocol is None:
-            raise TypeError("the factory gave no protocol")
-        control.handOver(protocol)
-    except Exception:
-        abort(control.transport)
-        raise
-    return protocol
 
 
 @implementer(IVia)
@@ -76,7 +61,7 @@ class SOCKSVia:
         """See L{IVia}."""
 
         def granted(control: ControlConnection) -> tuple[IProtocol, Address]:
-            return _build(factory, control), control.reply.bound
+            return handOver(control, factory, control.destination), control.reply.bound
 
         return self._request(Command.CONNECT, destination, timeout).addCallback(granted)
 
@@ -180,7 +165,7 @@ class FarBind:
 
     def handOver(self, factory: IProtocolFactory) -> IProtocol:
         """See L{IFarBind}."""
-        return _build(factory, self._control)
+        return handOver(self._control, factory, self._control.destination)
 
     def close(self) -> None:
         """See L{IFarBind}."""
