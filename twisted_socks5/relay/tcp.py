@@ -164,8 +164,11 @@ class Leg:
 
     def connectionLost(self, reason: Failure) -> None:
         """Pass this side's end on to the other leg: a close as a close, a reset as a reset."""
-        aborted = reason.check(ConnectionAborted)  # by ourselves, so the other leg is cut too
-        self.orderly = bool(reason.check(ConnectionDone)) or (self.ended and not aborted)
+        # Aborted by ourselves, so the other leg is cut too.
+        why = reason.value
+        self.orderly = isinstance(why, ConnectionDone) or (
+            self.ended and not isinstance(why, ConnectionAborted)
+        )
         self.ended = self._shut = True
         self.lost = reason
         if self.relay is not None:
@@ -212,12 +215,13 @@ class Leg:
 
     def finishWriting(self) -> None:
         """Nothing more will come for this side: flush, then FIN."""
-        if not self.lost:
-            self.transport.unregisterProducer()
-            if knowsHalfClose(self.transport) and not self.ended:
-                self.transport.loseWriteConnection()
+        if self.lost is None:
+            transport = self.transport
+            transport.unregisterProducer()
+            if not self.ended and knowsHalfClose(transport):
+                transport.loseWriteConnection()
             else:
-                self.transport.loseConnection()
+                transport.loseConnection()
 
     def close(self) -> None:
         """Flush, then end both directions."""
@@ -333,14 +337,16 @@ class TCPRelay:
 
     def legEnded(self, leg: Leg) -> None:
         """One side has sent its FIN."""
-        self._because(leg, "closed")
+        if not self.reason:
+            self.reason = f"{self._naming(leg)} closed"
         self._opposite(leg).finishWriting()
         if leg._shut and not leg.lost:
             leg.transport.loseConnection()
 
     def legLost(self, leg: Leg) -> None:
         """One side's connection is gone."""
-        self._because(leg, "closed" if leg.orderly else "reset")
+        if not self.reason:
+            self.reason = f"{self._naming(leg)} {'closed' if leg.orderly else 'reset'}"
         other = self._opposite(leg)
         if other.lost:
             client, target = self.client, self.target
@@ -361,6 +367,5 @@ class TCPRelay:
     def _opposite(self, leg: Leg) -> Leg:
         return self.target if leg is self.client else self.client
 
-    def _because(self, leg: Leg, what: str) -> None:
-        if not self.reason:
-            self.reason = f"{'client' if leg is self.client else 'target'} {what}"
+    def _naming(self, leg: Leg) -> str:
+        return "client" if leg is self.client else "target"

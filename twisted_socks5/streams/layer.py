@@ -56,9 +56,11 @@ def knowsHalfClose(transport: object) -> bool:
     What a transport says it provides is not enough: TLS and other wrappers claim all that the
     transport below them provides, and then cut both directions or skip their own flush.
     """
+    if type(transport) is Stream:
+        return True
     if isinstance(transport, LayeredTransport):
         return transport.halfCloses
-    return type(transport) is Stream or (
+    return (
         IHalfCloseableDescriptor.providedBy(transport)
         and not isinstance(transport, ProtocolWrapper)
         and not getattr(transport, "TLS", False)

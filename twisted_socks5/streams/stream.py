@@ -150,13 +150,9 @@ class Stream:
         return "Stream"
 
     def doRead(self) -> Any:
-        """Pass on what has come."""
+        """Read, and give the protocol what there is."""
         if self._diverted is not None:
             return self._diverted.doRead()
-        return self.receive()
-
-    def receive(self) -> Exception | None:
-        """Read, and give the protocol what there is."""
         try:
             data = self._socket.recv(BUFFER)
         except (BlockingIOError, InterruptedError):
@@ -207,18 +203,19 @@ class Stream:
             self._paused = False
             self._producer.resumeProducing()
         elif self.disconnecting:
-            return CONNECTION_DONE
+            # One that is aborting already is told so, and that only.
+            return None if self._aborting else CONNECTION_DONE
         elif self._shutting:
             self._shutDown()
         return None
 
     def readConnectionLost(self, reason: Failure) -> None:
         """The peer's FIN."""
-        protocol = IHalfCloseableProtocol(self.protocol, None)
-        if protocol is None:
-            self.connectionLost(reason)
-        else:
+        protocol = self.protocol
+        if IHalfCloseableProtocol.providedBy(protocol):
             protocol.readConnectionLost()
+        else:
+            self.connectionLost(reason)
 
     def writeConnectionLost(self, reason: Failure) -> None:
         """Never called: a failing write is the end of the connection."""
@@ -232,18 +229,20 @@ class Stream:
         self._watch.forget(self)
         self._fd = -1
         self._waiting = self._diverted = None
-        inlet, self._inlet = self._inlet, None
-        if inlet is not None:
+        if self._inlet is not None:
+            inlet, self._inlet = self._inlet, None
             inlet.close()
-        producer, self._producer = self._producer, None
-        if producer is not None:
+        if self._producer is not None:
+            producer, self._producer = self._producer, None
             producer.stopProducing()
         # Some systems say so of a socket that was reset.
         if self._aborting:
             with suppress(OSError):
                 connected.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET_ON_CLOSE)
-        with suppress(OSError):
+        try:  # noqa: SIM105  # A context manager costs more than all else here.
             connected.close()
+        except OSError:
+            pass
         # They know each other: without this, both would wait for the garbage collector.
         protocol, self.protocol = self.protocol, _NOBODY
         protocol.connectionLost(reason)
@@ -300,8 +299,11 @@ class Stream:
         self.disconnecting = True
         if self._shut:
             self.connectionLost(_DONE)
+            return
+        self._watch.removeReader(self)
+        if self._waiting is None and self._inlet is None:
+            self._watch.soon(self)
         else:
-            self._watch.removeReader(self)
             self._watch.addWriter(self)
 
     def abortConnection(self) -> None:
@@ -314,10 +316,12 @@ class Stream:
 
     def _shutDown(self) -> None:
         self._shut = True
-        with suppress(OSError):  # The peer has reset it, which the reactor will report.
+        try:  # noqa: SIM105  # As in connectionLost.
             self._socket.shutdown(socket.SHUT_WR)
-        protocol = IHalfCloseableProtocol(self.protocol, None)
-        if protocol is not None:
+        except OSError:
+            pass  # The peer has reset it, which the reactor will report.
+        protocol = self.protocol
+        if IHalfCloseableProtocol.providedBy(protocol):
             protocol.writeConnectionLost()
 
     # For one who moves octets past us, from socket to socket.
@@ -349,6 +353,15 @@ class Stream:
     def divert(self, outlet: Outlet) -> None:
         """From now on, let C{outlet} read what comes; it may still call L{receive}."""
         self._diverted = outlet
+
+    def receive(self) -> Exception | None:
+        """Read this once as if nothing were diverted; as L{doRead}."""
+        outlet, self._diverted = self._diverted, None
+        try:
+            return self.doRead()  # type: ignore[no-any-return]  # See there.
+        finally:
+            if self._fd >= 0:
+                self._diverted = outlet
 
     def awaitInlet(self, inlet: Inlet) -> None:
         """When something can be sent again, send what C{inlet} holds, before all else."""
@@ -391,7 +404,7 @@ class Stream:
         self._producer = None
         self._streaming = self._paused = False
         if (self.disconnecting or self._shutting) and self.flushed and not self._shut:
-            self._watch.addWriter(self)  # The end has waited for the producer.
+            self._watch.soon(self)  # The end has waited for the producer.
 
     # What a relay wants to know.
 

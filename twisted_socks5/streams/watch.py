@@ -60,6 +60,9 @@ class Watch(Protocol):
     def removeWriter(self, writer: Any) -> None:
         """Do so no more."""
 
+    def soon(self, writer: Any) -> None:
+        """Call its C{doWrite} before long, without asking whether anything can be written."""
+
     def forget(self, either: Any) -> None:
         """Do neither any more; its descriptor is about to be closed."""
 
@@ -76,7 +79,7 @@ class ReactorWatch:
         """
         self.addReader = reactor.addReader
         self.removeReader = reactor.removeReader
-        self.addWriter = reactor.addWriter
+        self.addWriter = self.soon = reactor.addWriter
         self.removeWriter = reactor.removeWriter
         self.callLater = reactor.callLater
 
@@ -122,24 +125,32 @@ class EpollWatch:
         self._epoll: Any = None
         self._watched: dict[int, Ready] = {}
         self._wanted: dict[int, int] = {}
+        self._soon: list[Ready] = []
+        self._serving = False
 
     # What streams ask.
 
     def addReader(self, reader: Ready) -> None:
         """See L{Watch.addReader}."""
-        self._want(reader, reader.fileno(), select.EPOLLIN)
+        self._want(reader, reader.fileno(), _EPOLLIN)
 
     def addWriter(self, writer: Ready) -> None:
         """See L{Watch.addWriter}."""
-        self._want(writer, writer.fileno(), select.EPOLLOUT)
+        self._want(writer, writer.fileno(), _EPOLLOUT)
 
     def removeReader(self, reader: Ready) -> None:
         """See L{Watch.removeReader}."""
-        self._unwant(reader.fileno(), select.EPOLLIN)
+        self._unwant(reader.fileno(), _EPOLLIN)
 
     def removeWriter(self, writer: Ready) -> None:
         """See L{Watch.removeWriter}."""
-        self._unwant(writer.fileno(), select.EPOLLOUT)
+        self._unwant(writer.fileno(), _EPOLLOUT)
+
+    def soon(self, writer: Ready) -> None:
+        """See L{Watch.soon}: when those that are ready have been served, if they are being."""
+        if not (self._serving or self._soon):
+            self.callLater(0, self._serveSoon)
+        self._soon.append(writer)
 
     def forget(self, either: Ready) -> None:
         """See L{Watch.forget}; what is closed leaves an epoll set by itself."""
@@ -189,6 +200,7 @@ class EpollWatch:
     def doRead(self) -> None:
         """Serve those that are ready."""
         watched, wanted = self._watched, self._wanted
+        self._serving = True
         for descriptor, events in self._epoll.poll(0, BATCH):
             # One that was served before may have ended this one, or changed what it wants.
             stream, wants = watched.get(descriptor), wanted.get(descriptor, 0)
@@ -196,19 +208,36 @@ class EpollWatch:
                 continue
             try:
                 lost = None
-                if events & _READABLE and wants & select.EPOLLIN:
+                if events & _READABLE and wants & _EPOLLIN:
                     lost = stream.doRead()
                     if lost is CONNECTION_DONE:
-                        self.removeReader(stream)
                         stream.readConnectionLost(_DONE)
+                        # Mostly that has closed it, and there is nothing to tell the kernel.
+                        if watched.get(descriptor) is stream:
+                            self._unwant(descriptor, _EPOLLIN)
                         continue
                     wants = wanted.get(descriptor, 0)
-                if lost is None and events & _WRITABLE and wants & select.EPOLLOUT:
+                if lost is None and events & _WRITABLE and wants & _EPOLLOUT:
                     lost = stream.doWrite()
                 if lost is not None:
                     stream.connectionLost(_DONE if lost is CONNECTION_DONE else Failure(lost))
             except Exception:
                 broken(stream)
+        self._serving = False
+        if self._soon:
+            self._serveSoon()
+
+    def _serveSoon(self) -> None:
+        """Serve those that were not to be served from within."""
+        soon = self._soon
+        for stream in soon:  # And those that come to it meanwhile.
+            try:
+                lost = stream.doWrite()
+                if lost is not None:
+                    stream.connectionLost(_DONE if lost is CONNECTION_DONE else Failure(lost))
+            except Exception:
+                broken(stream)
+        soon.clear()
 
     def connectionLost(self, reason: Failure) -> None:
         """The reactor can't watch the set any more: nobody would hear of any stream."""
@@ -229,6 +258,8 @@ class EpollWatch:
 
 
 if hasattr(select, "epoll"):
+    _EPOLLIN = select.EPOLLIN
+    _EPOLLOUT = select.EPOLLOUT
     _READABLE = select.EPOLLIN | select.EPOLLHUP | select.EPOLLERR
     _WRITABLE = select.EPOLLOUT | select.EPOLLHUP | select.EPOLLERR
 
