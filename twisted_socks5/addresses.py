@@ -294,7 +294,7 @@ def ipAddress(address: IAddress) -> tuple[IPAddress, int] | None:
     """
     internet, unix = _kinds()
     if isinstance(address, internet):
-        return _parsed(address.host), address.port
+        return parsed(address.host), address.port
     if isinstance(address, unix):
         return None
     raise ValueError(f"not the address of an IP or Unix socket: {address!r}")
@@ -309,6 +309,6 @@ def _kinds() -> tuple[Any, Any]:
 
 
 @lru_cache(maxsize=4096)
-def _parsed(text: str) -> IPAddress:
+def parsed(text: str) -> IPAddress:
     """Read an address that a socket has named; the same few peers come again and again."""
     return unmapped(ip_address(scopeless(text)))

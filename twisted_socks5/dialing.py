@@ -6,7 +6,7 @@ starts 250 ms after the one before, or at once when that one has failed.  The fi
 wins and all others are abandoned in the same breath, so only the winner's protocol is ever
 built, and it sits on the reactor's own transport with nothing between them.  What is left of
 the deadline is each attempt's time-out, so an attempt costs the timer that C{connectTCP} has
-anyway, and a dial of a single address no other.
+anyway, and a dial of a single address no other.  Over streams a single address is no race at all.
 
 No names here (they are L{resolving<twisted_socks5.resolving>}'s), no rules, and nothing of who
 asked.
@@ -29,6 +29,8 @@ from zope.interface import implementer
 from twisted_socks5.errors import DialError
 from twisted_socks5.failures import mostTelling, replyFor
 from twisted_socks5.interfaces import IDialer, IPAddress
+from twisted_socks5.streams import StreamTCP
+from twisted_socks5.streams.stream import describe
 from twisted_socks5.wire.constants import Reply
 
 if TYPE_CHECKING:
@@ -38,6 +40,8 @@ if TYPE_CHECKING:
         IDelayedCall,
         IProtocolFactory,
     )
+
+    from twisted_socks5.streams.connecting import Connecting
 
 __all__ = ["MAX_ATTEMPTS", "HappyEyeballs", "replyFor"]
 
@@ -67,6 +71,87 @@ def _inOrder(addresses: Sequence[IPAddress]) -> list[IPAddress]:
     others = [address for address in once if address.version != first]
     turns = chain.from_iterable(zip_longest(preferred, others))
     return [address for address in turns if address is not None][:MAX_ATTEMPTS]
+
+
+def _said(address: IPAddress, port: int, text: str) -> str:
+    """Say what became of an address."""
+    return f"[{address}]:{port} {text}" if address.version == 6 else f"{address}:{port} {text}"
+
+
+def _built(factory: IProtocolFactory, peer: IAddress) -> IProtocol | None:
+    """Have the application's factory build the protocol."""
+    try:
+        return factory.buildProtocol(peer)
+    except Exception:
+        _log.failure("The factory could not build a protocol for {peer}", peer=str(peer))
+        return None
+
+
+def _noProtocol() -> DialError:
+    return DialError(Reply.GENERAL_FAILURE, "connected, but the factory gave no protocol")
+
+
+class _Single:
+    """
+    A dial of one address over streams: nobody to race with, and no turn to wait for.
+
+    @ivar connecting: what ends it; L{None} before, and once it has come to something.
+    @ivar result: what the caller of L{HappyEyeballs.dial} got.
+    """
+
+    __slots__ = ("address", "connecting", "factory", "port", "protocol", "result")
+
+    def __init__(self, address: IPAddress, port: int, factory: IProtocolFactory) -> None:
+        self.address = address
+        self.port = port
+        self.factory = factory
+        self.connecting: Connecting | None = None
+        self.protocol: IProtocol | None = None
+        self.result: Deferred[IProtocol] = Deferred(self.cancelled)
+
+    def begin(self, dialer: HappyEyeballs, streams: StreamTCP) -> None:
+        """Ask the kernel to connect."""
+        self.factory.doStart()
+        source = dialer.sources.get(self.address.version) if dialer.sources else None
+        connecting = streams.connect(str(self.address), self.port, self, dialer.timeout, source)
+        if not self.result.called:
+            self.connecting = connecting
+
+    def connected(self, connecting: Connecting) -> None:
+        """The first and only one has won."""
+        self.connecting = None
+        protocol = _built(self.factory, describe(connecting.destination))
+        if self.result.called:
+            return  # buildProtocol cancelled the dial
+        if protocol is None:
+            self.result.errback(_noProtocol())
+            return
+        self.protocol = protocol
+        try:
+            connecting.take(protocol)
+        except Exception:
+            _log.failure("The protocol could not take its connection")
+            self.result.cancel()
+        self.protocol = None
+        if not self.result.called:
+            self.result.callback(protocol)
+
+    def failed(self, reason: Exception) -> None:
+        """So has the dial."""
+        self.connecting = None
+        reply, text = replyFor(reason)
+        self.factory.doStop()
+        self.result.errback(DialError(reply, _said(self.address, self.port, text)))
+
+    def cancelled(self, _: Deferred[IProtocol]) -> None:
+        """The caller has lost interest, perhaps in a connection that has just been made."""
+        connecting, self.connecting = self.connecting, None
+        if connecting is not None:
+            connecting.abandon()
+            self.factory.doStop()
+        transport = getattr(self.protocol, "transport", None)
+        if ITCPTransport.providedBy(transport):
+            transport.abortConnection()
 
 
 class _Attempt(ClientFactory):
@@ -209,12 +294,7 @@ class _Race:
     def lost(self) -> None:
         """Nobody has connected: fail with the most telling failure, and each one's in words."""
         reply = mostTelling(reply for _, reply, _ in self.failures)
-        reason = "; ".join(
-            f"[{address}]:{self.port} {text}"
-            if address.version == 6
-            else f"{address}:{self.port} {text}"
-            for address, _, text in self.failures
-        )
+        reason = "; ".join(_said(address, self.port, text) for address, _, text in self.failures)
         self.result.errback(DialError(reply, reason))
 
     # Won
@@ -224,17 +304,11 @@ class _Race:
         self.running.remove(attempt)
         self.winner = attempt
         self.close()
-        try:
-            protocol = self.factory.buildProtocol(peer)
-        except Exception:
-            _log.failure("The factory could not build a protocol for {peer}", peer=str(peer))
-            protocol = None
+        protocol = _built(self.factory, peer)
         if self.result.called:
             return None  # buildProtocol cancelled the dial
         if protocol is None:
-            self.result.errback(
-                DialError(Reply.GENERAL_FAILURE, "connected, but the factory gave no protocol")
-            )
+            self.result.errback(_noProtocol())
             return None
         self.protocol = protocol
         self.timer = self.dialer.clock.callLater(0, self.fire, protocol)
@@ -291,7 +365,7 @@ class HappyEyeballs:
 
     def __init__(
         self,
-        reactor: IReactorTCP,
+        reactor: IReactorTCP | StreamTCP,
         clock: IReactorTime,
         *,
         timeout: float = 20.0,
@@ -334,6 +408,10 @@ class HappyEyeballs:
             return fail(DialError(Reply.GENERAL_FAILURE, f"port {port} cannot be connected to"))
         if not addresses:
             return fail(DialError(Reply.GENERAL_FAILURE, "no address to connect to"))
+        if len(addresses) == 1 and isinstance(self.reactor, StreamTCP):
+            single = _Single(addresses[0], port, factory)
+            single.begin(self, self.reactor)
+            return single.result
         race = _Race(self, _inOrder(addresses), port, factory)
         race.beginNext()
         return race.result

@@ -11,6 +11,7 @@ Time is an argument, and neither sockets nor descriptors are touched: whoever as
 from __future__ import annotations
 
 from collections import OrderedDict
+from ipaddress import IPv4Address
 from typing import TYPE_CHECKING
 
 from twisted_socks5.addresses import unmapped
@@ -34,8 +35,9 @@ def client_key(client: IPAddress | None) -> int | None:
     """
     if client is None:
         return None
-    client = unmapped(client)
-    return ~int(client) if client.version == 4 else int(client) >> 64
+    if not isinstance(client, IPv4Address):
+        client = unmapped(client)
+    return ~int(client) if isinstance(client, IPv4Address) else int(client) >> 64
 
 
 def _shown(client: IPAddress | None) -> str:

@@ -14,9 +14,9 @@ from __future__ import annotations
 import json
 import re
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from datetime import datetime, timezone
 from functools import lru_cache
 from typing import IO, TYPE_CHECKING, Any
@@ -40,7 +40,7 @@ WRITE_EVERY = 0.25
 NOTHING = "-"
 
 
-@dataclass
+@dataclass(slots=True)
 class AccessRecord:
     """
     A session, from the connection to its end.
@@ -73,6 +73,9 @@ class AccessRecord:
     reason: str = ""
 
 
+_NAMES = tuple(field.name for field in fields(AccessRecord))
+
+
 def formatText(record: AccessRecord) -> str:
     """Write a record as C{key=value} pairs, for people and for grep."""
     return (
@@ -97,14 +100,11 @@ def formatLikeTwisted(record: AccessRecord) -> str:
 
 def formatJSON(record: AccessRecord) -> str:
     """Write a record as one JSON object with the names of its fields; nothing is C{null}."""
-    fields: dict[str, Any] = {"time": _isoTime(record.started)}
-    fields.update(
-        (name, value if value != "" else None)
-        for name, value in vars(record).items()
-        if name != "started"
-    )
-    fields["seconds"] = round(record.seconds, 6)
-    return json.dumps(fields)
+    said: dict[str, Any] = {"time": _isoTime(record.started)}
+    said.update((name, None if value == "" else value) for name, value in _fieldsOf(record))
+    del said["started"]
+    said["seconds"] = round(record.seconds, 6)
+    return json.dumps(said)
 
 
 class TwistedAccessLog:
@@ -120,7 +120,7 @@ class TwistedAccessLog:
 
     def __call__(self, record: AccessRecord) -> None:
         """Write one record."""
-        self._log.info("{line}", line=self._toLine(record), **vars(record))
+        self._log.info("{line}", line=self._toLine(record), **dict(_fieldsOf(record)))
 
 
 class FileAccessLog:
@@ -198,6 +198,10 @@ def jsonObserver() -> ILogObserver:
     return jsonFileLogObserver(sys.stdout, recordSeparator="")
 
 
+def _fieldsOf(record: AccessRecord) -> Iterator[tuple[str, Any]]:
+    return ((name, getattr(record, name)) for name in _NAMES)
+
+
 def _isoTime(seconds: float) -> str:
     moment = datetime.fromtimestamp(seconds, timezone.utc)
     return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")
@@ -215,5 +219,6 @@ def _word(text: str) -> str:
     return text if _PLAIN(text) and text != NOTHING else _quoted(text)
 
 
+@lru_cache(maxsize=256)  # Most sessions end for one of a few reasons.
 def _quoted(text: str) -> str:
     return json.dumps(text)

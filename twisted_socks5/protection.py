@@ -140,7 +140,8 @@ def is_local(client: IPAddress | None) -> bool:
     """Whether a client is on this host: L{None}, a Unix socket, or a loopback address."""
     if client is None:
         return True
-    client = unmapped(client)
+    if not isinstance(client, IPv4Address):
+        client = unmapped(client)
     if isinstance(client, IPv4Address):
         return int(client) >> 24 == 127
     return int(client) == 1

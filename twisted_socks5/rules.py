@@ -268,12 +268,13 @@ class Rules:
         @return: whether it is permitted, and the rule or the protection that says so; for a
             disguised address both its forms.
         """
-        found = self._by_name(access.host)
+        found = self._by_name(access.host) if self._rules else []
         if access.address is None:
             return self._judge_name(access, sorted(found))
         address = unmapped(access.address)
-        found += self._by_network(address.version, int(address))
         carried = disguises(int(address)) if isinstance(address, IPv6Address) else ()
+        if self._rules:
+            found += self._by_network(address.version, int(address))
         for mechanism, inside in carried:
             for place in self._by_network(4, inside):
                 if mechanism == NAT64 or not self._rules[place].permit:

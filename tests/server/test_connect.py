@@ -6,9 +6,11 @@ import errno
 import socket
 from typing import Any
 
-from twisted.internet.address import IPv4Address, UNIXAddress
+from twisted.internet.address import HostnameAddress, IPv4Address, IPv6Address, UNIXAddress
 from twisted.internet.defer import Deferred, succeed
+from twisted.internet.interfaces import IProtocolFactory
 from zope.interface import implementer
+from zope.interface.verify import verifyObject
 
 from tests.server.base import (
     CLIENT,
@@ -425,10 +427,14 @@ class OwnDialerTests(ServerCase):
             self.assertEqual(self.record().dialled, dialled)
 
     def test_legFactory(self) -> None:
-        """A target's leg is built for whatever address."""
+        """A target's leg is built for whatever address; one that is of no kind is not named."""
         factory = LegFactory()
-        self.assertIsNot(factory.buildProtocol(None), factory.buildProtocol(None))
-        self.assertFalse(factory.noisy)
+        verifyObject(IProtocolFactory, factory)
+        strange: Any = HostnameAddress(b"target", 80)
+        self.assertIsNot(factory.buildProtocol(strange), factory.buildProtocol(strange))
+        self.assertEqual(factory.dialled, "")
+        factory.buildProtocol(IPv6Address("TCP", TARGET6, 80))
+        self.assertEqual(factory.dialled, f"[{TARGET6}]:80")
 
 
 class StreamFailureTests(FailureTests):

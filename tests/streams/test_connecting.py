@@ -120,10 +120,11 @@ class ConnectedTests(ConnectCase):
             self.reactor.route(host, delay=1)
             connector = self.connect(host)
             self.assertTrue(verifyObject(IConnector, connector))
-            self.assertTrue(verifyObject(IReadWriteDescriptor, connector))
+            connecting = connector._connecting
+            self.assertTrue(verifyObject(IReadWriteDescriptor, connecting))
             self.assertEqual(connector.getDestination(), kind("TCP", host, 80))
-            self.assertEqual(connector.logPrefix(), "Stream")
-            self.assertIsNone(connector.doRead())
+            self.assertEqual(connecting.logPrefix(), "Stream")
+            self.assertIsNone(connecting.doRead())
             self.reactor.advance(0.9)
             self.assertEqual(self.factory.peers, [])
             self.reactor.advance(0.2)
@@ -183,12 +184,12 @@ class ConnectedTests(ConnectCase):
     def test_anothersReadiness(self) -> None:
         """What is reported ready is asked: it may have been a socket that had its number."""
         self.reactor.route(TARGET, delay=1)
-        connector = self.connect()
-        connector.doWrite()
+        connecting = self.connect()._connecting
+        connecting.doWrite()
         self.assertEqual(self.factory.peers, [])
         self.reactor.advance(1)
         self.assertConnected()
-        connector.doWrite()
+        connecting.doWrite()
 
     def test_disconnect(self) -> None:
         """A connector can close what it has connected."""
@@ -294,17 +295,17 @@ class FailedTests(ConnectCase):
     def test_reactorStops(self) -> None:
         """A reactor that watches nobody any more has connected nobody."""
         self.reactor.route(TARGET, delay=1)
-        connector = self.connect()
-        connector.connectionLost(Failure(error.ConnectError()))
+        connecting = self.connect()._connecting
+        connecting.connectionLost(Failure(error.ConnectError()))
         self.assertFailed(error.ConnectError)
-        connector.connectionLost(Failure(error.ConnectError()))
+        connecting.connectionLost(Failure(error.ConnectError()))
         self.assertEqual(len(self.factory.failures), 1)
 
     def test_errorBeforeItIsWritable(self) -> None:
         """A reactor may see an error first."""
         self.reactor.route(TARGET, error=errno.ECONNREFUSED, delay=1)
-        connector = self.connect()
+        connecting = self.connect()._connecting
         self.reactor.rightNow += 1
         self.reactor.network.arrive(self.reactor.seconds())
-        connector.connectionLost(Failure(error.ConnectError()))
+        connecting.connectionLost(Failure(error.ConnectError()))
         self.assertFailed(error.ConnectionRefusedError)

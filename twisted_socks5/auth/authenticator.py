@@ -54,11 +54,14 @@ class Authenticator:
         """
         self.portal = portal
         self._order = order
+        # What the checkers were, and which methods they are good for, without and with a
+        # certificate.
+        self._known: tuple[object, dict[bool, tuple[Method, ...]]] = None, {}
 
     @property
     def methods(self) -> tuple[Method, ...]:
         """The METHODs that the portal can check now of anybody, in order of preference."""
-        return methodsFor(self.portal, self._order)
+        return self._methods(False)
 
     @property
     def acceptance(self) -> Acceptance:
@@ -80,7 +83,18 @@ class Authenticator:
         @param certified: whether the client has shown a certificate that can be checked.
         @return: the one preferred among those that can be checked, or C{NO_ACCEPTABLE_METHODS}.
         """
-        return select(methodsFor(self.portal, self._order, certified), offered)
+        return select(self._methods(certified), offered)
+
+    def _methods(self, certified: bool) -> tuple[Method, ...]:
+        """List the methods; they are found out anew when there are other checkers."""
+        portal = self.portal
+        checkers = portal.listCredentialsInterfaces(), [*portal.checkers.values()]
+        if self._known[0] != checkers:
+            self._known = checkers, {}
+        known = self._known[1]
+        if certified not in known:
+            known[certified] = methodsFor(self.portal, self._order, certified)
+        return known[certified]
 
     def anybody(self) -> ISOCKS5Avatar | None:
         """

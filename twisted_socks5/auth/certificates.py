@@ -87,7 +87,7 @@ def certificateOf(transport: object, portal: Portal) -> VerifiedCertificate | No
 
     @return: the credentials of a certificate that names somebody, if the portal can check it.
     """
-    if IVerifiedCertificate not in portal.checkers or not isinstance(transport, TLSTransport):
+    if not isinstance(transport, TLSTransport) or IVerifiedCertificate not in portal.checkers:
         return None
     shown = transport.certificate
     return None if shown is None or shown.name is None else VerifiedCertificate(shown)

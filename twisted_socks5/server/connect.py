@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from twisted.internet.protocol import Factory
+from twisted.internet.interfaces import IProtocolFactory
+from zope.interface import implementer
 
-from twisted_socks5.addresses import ipAddress
+from twisted_socks5.addresses import ipAddress, parsed
 from twisted_socks5.errors import DialError, RequestError
 from twisted_socks5.relay import Leg
 from twisted_socks5.relay.tcp import tune
 from twisted_socks5.server.destinations import normalised, permittedAddresses, resolved
+from twisted_socks5.server.endings import textOf
+from twisted_socks5.streams import Stream
 from twisted_socks5.wire import UNSPECIFIED, Address, Reply
 
 if TYPE_CHECKING:
@@ -18,22 +21,57 @@ if TYPE_CHECKING:
     from twisted.internet.interfaces import IAddress, IProtocol
 
     from twisted_socks5.interfaces import IPAddress
+    from twisted_socks5.relay.tcp import StreamTransport
     from twisted_socks5.server.session import SOCKS5ServerProtocol
     from twisted_socks5.wire import Request
 
 
-class LegFactory(Factory):
-    """Builds the target's leg."""
+def boundAddress(transport: StreamTransport) -> Address:
+    """
+    Name our end of a connection, for BND.
 
-    noisy = False
+    @raise OSError: it is gone already.
+    """
+    if type(transport) is Stream:
+        # Without an address object that nobody would keep.
+        host, port = transport.getHandle().getsockname()[:2]
+        return Address(parsed(host), port)
+    bound = ipAddress(transport.getHost())
+    return Address(*bound) if bound else UNSPECIFIED
 
-    def buildProtocol(self, addr: IAddress | None) -> Leg:  # type: ignore[override]
+
+@implementer(IProtocolFactory)
+class LegFactory:
+    """
+    Builds the target's leg.
+
+    @ivar dialled: whom the last one was built for, as the access log writes it.
+    """
+
+    __slots__ = ("dialled",)
+
+    def __init__(self) -> None:
+        self.dialled = ""
+
+    def doStart(self) -> None:
+        """An attempt begins."""
+
+    def doStop(self) -> None:
+        """An attempt has failed."""
+
+    def buildProtocol(self, addr: IAddress) -> Leg:
         """Build a leg."""
+        try:
+            self.dialled = textOf(addr)
+        except ValueError:
+            self.dialled = ""  # An application's dialer may have its own idea of an address.
         return Leg()
 
 
 class Connect:
     """One CONNECT: an L{Undertaking<twisted_socks5.server.session.Undertaking>}."""
+
+    __slots__ = ("_dialling", "_legs", "_request", "_session")
 
     def __init__(self, session: SOCKS5ServerProtocol, request: Request) -> None:
         """
@@ -42,6 +80,7 @@ class Connect:
         """
         self._session = session
         self._request = request
+        self._legs = LegFactory()
         self._dialling: Deferred[None] | None = None
 
     def start(self) -> None:
@@ -76,9 +115,8 @@ class Connect:
             self._dialling.cancel()
 
     def _dial(self, addresses: list[IPAddress]) -> Deferred[IProtocol]:
-        return self._session.server.dialer.dial(
-            addresses, self._request.destination.port, LegFactory()
-        )
+        dialer, port = self._session.server.dialer, self._request.destination.port
+        return dialer.dial(addresses, port, self._legs)
 
     def _connected(self, leg: IProtocol) -> None:
         if not isinstance(leg, Leg):
@@ -88,12 +126,11 @@ class Connect:
         transport = leg.transport
         try:
             tune(transport)
-            peer = ipAddress(transport.getPeer())
-            bound = ipAddress(transport.getHost())
+            bound = boundAddress(transport)
         except OSError:
             transport.abortConnection()
             raise DialError(
                 Reply.CONNECTION_REFUSED, "the target reset the connection as soon as it was made"
             ) from None
-        self._session.record.dialled = str(Address(*peer)) if peer else "unix"
-        self._session.relay(leg, Address(*bound) if bound else UNSPECIFIED)
+        self._session.record.dialled = self._legs.dialled
+        self._session.relay(leg, bound)

@@ -15,9 +15,10 @@ from twisted.internet.defer import Deferred, fail
 
 from twisted_socks5.addresses import InvalidName, normalise
 from twisted_socks5.errors import Forbidden, ResolutionError
+from twisted_socks5.interfaces import Access
 
 if TYPE_CHECKING:
-    from twisted_socks5.interfaces import Access, IPAddress, IRules
+    from twisted_socks5.interfaces import IPAddress, IRules
     from twisted_socks5.resolving import NameLookup
     from twisted_socks5.wire import Host
 
@@ -44,10 +45,16 @@ def permittedAddresses(
     @return: at least one.
     @raise Forbidden: none is permitted.
     """
-    verdicts = [(one, rules.judge(access._replace(address=one))) for one in addresses]
-    permitted = [one for one, verdict in verdicts if verdict.permitted]
+    permitted, against = [], []
+    client, user, command, host, port, _ = access
+    for one in addresses:
+        verdict = rules.judge(Access(client, user, command, host, port, one))
+        if verdict.permitted:
+            permitted.append(one)
+        else:
+            against.append(verdict.reason)
     if not permitted:
-        raise Forbidden("; ".join(dict.fromkeys(verdict.reason for _, verdict in verdicts)))
+        raise Forbidden("; ".join(dict.fromkeys(against)))
     return permitted
 
 

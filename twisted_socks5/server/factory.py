@@ -188,7 +188,7 @@ class SOCKS5ServerFactory(ServerFactory):
             self.streams = StreamTCP(watch)
             self.datagrams = DatagramUDP(watch)
         self.dialer: IDialer = dialer or HappyEyeballs(
-            cast("IReactorTCP", self.streams or reactor),
+            self.streams or reactor,
             self.clock,
             timeout=settings.dial_timeout,
         )
@@ -202,7 +202,9 @@ class SOCKS5ServerFactory(ServerFactory):
         self.descriptors: int | None = None
         self.sessions: set[SOCKS5ServerProtocol] = set()
         #: BINDs that wait for their peer.
-        self.binds: set[Undertaking] = set()
+        self.binds: DeadlineQueue[Bind | ForwardedBind] = DeadlineQueue(
+            self.clock, settings.bind_timeout, lambda waiting: waiting.expired()
+        )
         self.listeningPorts: set[int] = set()
         self.idle = IdleWatch(self.clock, settings.idle_timeout, settings.half_closed_timeout)
         self.negotiating: DeadlineQueue[SOCKS5ServerProtocol] = DeadlineQueue(
@@ -265,7 +267,7 @@ class SOCKS5ServerFactory(ServerFactory):
         if overload and len(self._overloaded) >= TOLD:
             self.log.warn("{client} turned away: {reason}", client=str(client), reason=overload)
             return None
-        session = self.protocol(self, addr, overload)
+        session = self.protocol(self, addr, client, overload)
         if overload:
             self._overloaded.add(session)
         return session
@@ -275,7 +277,7 @@ class SOCKS5ServerFactory(ServerFactory):
     def sessionBegins(self, session: SOCKS5ServerProtocol) -> None:
         """A session is connected."""
         self.sessions.add(session)
-        (self.negotiating if session.counted else self._telling).add(session)
+        self._queue(session, self.negotiating if session.counted else self._telling)
 
     def sessionLeaves(self, session: SOCKS5ServerProtocol) -> None:
         """A session turns out to be another client's: give back the place of the one it was."""
@@ -294,24 +296,22 @@ class SOCKS5ServerFactory(ServerFactory):
             if len(self._overloaded) >= TOLD:
                 session.abort(overload)
             self._overloaded.add(session)
-        (self.negotiating if session.counted else self._telling).add(session)
+        self._queue(session, self.negotiating if session.counted else self._telling)
         return overload
 
     def sessionRequests(self, session: SOCKS5ServerProtocol) -> None:
         """A session has said what it wants."""
-        self.negotiating.discard(session)
-        self._telling.discard(session)
+        self._queue(session, None)
 
     def sessionRefused(self, session: SOCKS5ServerProtocol) -> None:
         """A session's refusal is on its way: it may hear it, but not stay."""
-        self.sessionRequests(session)
-        self._lingering.add(session)
+        self._queue(session, self._lingering)
 
     def sessionEnds(self, session: SOCKS5ServerProtocol) -> None:
         """A session's connection is gone."""
         self.sessions.discard(session)
-        self.sessionRequests(session)
-        self._lingering.discard(session)
+        if session.queue is not None:
+            self._queue(session, None)
         self._release(session)
         try:
             self.accessLog(session.record)
@@ -346,6 +346,18 @@ class SOCKS5ServerFactory(ServerFactory):
         """End all sessions at once, with a reset."""
         for session in list(self.sessions):
             session.abort(reason)
+
+    def _queue(
+        self,
+        session: SOCKS5ServerProtocol,
+        queue: DeadlineQueue[SOCKS5ServerProtocol] | None,
+    ) -> None:
+        """Move a session from the queue that it is in to another one, or to none."""
+        before, session.queue = session.queue, queue
+        if before is not None:
+            before.discard(session)
+        if queue is not None:
+            queue.add(session)
 
     def _admit(self, client: IPAddress | None) -> str:
         """

@@ -37,6 +37,10 @@ if TYPE_CHECKING:
     from twisted_socks5.server.session import SOCKS5ServerProtocol
 
 
+#: What the log calls the methods.
+_WORDS: Final[Mapping[Method, str]] = {method: method.name.lower() for method in Method}
+
+
 def greeted(session: SOCKS5ServerProtocol, greeting: Greeting) -> None:
     """A client offers methods: select one, and do what it takes."""
     authenticator = session.server.authenticator
@@ -49,7 +53,7 @@ def greeted(session: SOCKS5ServerProtocol, greeting: Greeting) -> None:
             offered += whyNobody(session.transport, authenticator.portal)
         session.turnAway(octets, f"no acceptable authentication method: offered {offered}")
         return
-    session.record.method = method.name.lower()
+    session.record.method = _WORDS[method]
     session.transport.write(octets)
     if method is Method.NO_AUTHENTICATION and certificate is not None:
         logIn(session, certificate, session.proceed, partial(session.turnAway, b""))

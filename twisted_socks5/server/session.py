@@ -18,7 +18,7 @@ A session knows nothing of names, rules and targets: that is its command's busin
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from ipaddress import ip_address
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
@@ -59,6 +59,7 @@ from twisted_socks5.wire.constants import SOCKS4_VERSION
 if TYPE_CHECKING:
     from twisted.internet.interfaces import IAddress
 
+    from twisted_socks5.deadlines import DeadlineQueue
     from twisted_socks5.interfaces import IPAddress, IRules, ISOCKS5Avatar
     from twisted_socks5.relay.tcp import StreamTransport
     from twisted_socks5.security import ISecurityContext
@@ -73,6 +74,9 @@ KEPT = 65536
 
 #: SOCKS4 has two commands, and Tor gave SOCKS4a one more; a reply has no room for a name.
 _COMMANDS4 = frozenset((Command.CONNECT, Command.BIND, Command.RESOLVE))
+
+#: What the log calls the commands.
+_NAMES: Mapping[int, str] = {command: command.name for command in Command}
 
 
 #: The client that a PROXY protocol header does not tell, or not credibly.
@@ -114,22 +118,30 @@ class SOCKS5ServerProtocol(TwistedProtocol):
     log = Logger()
     transport: StreamTransport  # type: ignore[assignment]  # narrower than ITransport
 
-    def __init__(self, server: SOCKS5ServerFactory, peer: IAddress, overload: str = "") -> None:
+    def __init__(
+        self,
+        server: SOCKS5ServerFactory,
+        peer: IAddress,
+        client: IPAddress | None,
+        overload: str = "",
+    ) -> None:
         """
         @param server: the factory.
         @param peer: the client's address.
+        @param client: its IP address; L{None} for a Unix socket.
         @param overload: why the request will be refused, whatever it is; empty: it won't.
         """
         self.server = server
         self.peer = peer
-        found = ipAddress(peer)
-        self.client: IPAddress | None = found[0] if found else None
+        self.client = client
         self.record = AccessRecord(
             client=textOf(peer), started=server.clock.seconds() + server.epoch
         )
         self.avatar: ISOCKS5Avatar | None = None
         #: Whether it takes one of the places that the limits allow.
         self.counted = not overload
+        #: In which of the factory's queues it is.
+        self.queue: DeadlineQueue[SOCKS5ServerProtocol] | None = None
         self._overload = overload
         self.encapsulation: Encapsulation | None = None
         self.protection: ProtectionLevel | None = None
@@ -411,7 +423,7 @@ class SOCKS5ServerProtocol(TwistedProtocol):
             self.record.command = str(request.command)
             self.refuse(Reply.COMMAND_NOT_SUPPORTED, f"unknown command {request.command}")
             return
-        self.record.command = Command(request.command).name
+        self.record.command = _NAMES[request.command]
         self._receiver = self._keep
         try:
             self._undertaking = undertaking = command(self, request)
@@ -489,9 +501,10 @@ class SOCKS5ServerProtocol(TwistedProtocol):
         if relay is not None:
             self.server.idle.forget(relay)
         self.record.sent, self.record.received = outcome.sent, outcome.received
-        lost = relay.client.lost if relay is not None else None
-        if lost is not None and lost.check(*BROKEN) and outcome.reason == "client reset":
-            self._because(howLost(lost))
+        if outcome.reason == "client reset":
+            lost = relay.client.lost if relay is not None else None
+            if lost is not None and lost.check(*BROKEN):
+                self._because(howLost(lost))
         self._end(outcome.reason)
 
     def _end(self, reason: str) -> None:
@@ -514,6 +527,8 @@ class SOCKS5ServerProtocol(TwistedProtocol):
         pending, self._pending = self._pending, None
         dialogue, self.dialogue = self.dialogue, None
         undertaking, self._undertaking = self._undertaking, None
+        if pending is None and dialogue is None and undertaking is None:
+            return
         for each in (pending, dialogue, undertaking):
             if each is not None:
                 try:

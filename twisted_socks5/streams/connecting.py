@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 import socket
 from errno import EALREADY, EINPROGRESS, EISCONN
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from twisted.internet import error
 from twisted.internet.error import (
@@ -21,7 +21,7 @@ from twisted.internet.interfaces import IConnector, IReadWriteDescriptor
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
-from twisted_socks5.streams.accepting import StreamPort
+from twisted_socks5.streams.accepting import StreamPort, listening
 from twisted_socks5.streams.stream import Stream, describe
 
 if TYPE_CHECKING:
@@ -36,31 +36,50 @@ if TYPE_CHECKING:
 
     from twisted_socks5.streams.watch import Watch
 
+#: A socket that doesn't block, where the system can make it so at once.
+_STREAM = socket.SOCK_STREAM | getattr(socket, "SOCK_NONBLOCK", 0)
 
-@implementer(IConnector, IReadWriteDescriptor)
-class _Connecting:
-    """A connection that is being made: the connector and, for the reactor, the descriptor."""
 
-    __slots__ = ("_expiry", "_factory", "_fd", "_socket", "_stream", "_watch", "destination")
+class Waiting(Protocol):
+    """
+    Who waits for a connection; hears one of these, once, unless it has given up.
 
-    def __init__(self, watch: Watch, destination: tuple[str, int], factory: ClientFactory):
+    It may hear of a connection from within L{StreamTCP.connect}, but not of a failure.
+    """
+
+    def connected(self, connecting: Connecting) -> None:
+        """It stands: L{Connecting.take} it, or it is closed."""
+
+    def failed(self, reason: Exception) -> None:
+        """There will be none."""
+
+
+@implementer(IReadWriteDescriptor)
+class Connecting:
+    """
+    A connection that is being made.
+
+    @ivar destination: address and port that it leads to.
+    """
+
+    __slots__ = ("_expiry", "_fd", "_socket", "_waiting", "_watch", "destination")
+
+    def __init__(self, watch: Watch, destination: tuple[str, int], waiting: Waiting) -> None:
         self.destination = destination
         self._watch = watch
-        self._factory = factory
+        self._waiting: Waiting | None = waiting
         self._fd = -1
         self._socket: socket.socket | None = None
-        self._stream: Stream | None = None
         self._expiry: IDelayedCall | None = None
 
     def begin(self, timeout: float | None, bindAddress: tuple[str, int] | None) -> None:
-        """Ask the kernel to connect; what comes of it the factory is told, but not in here."""
-        host = self.destination[0]
-        family = socket.AF_INET6 if ":" in host else socket.AF_INET
-        self._factory.doStart()
+        """Ask the kernel to connect."""
+        family = socket.AF_INET6 if ":" in self.destination[0] else socket.AF_INET
         try:
-            opened = self._socket = socket.socket(family, socket.SOCK_STREAM)
-            opened.setblocking(False)
+            opened = self._socket = socket.socket(family, _STREAM)
             self._fd = opened.fileno()
+            if _STREAM == socket.SOCK_STREAM:
+                opened.setblocking(False)
             opened.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, True)
             opened.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, True)
             # An urgent octet is part of the stream; out of band it would be lost.
@@ -68,8 +87,7 @@ class _Connecting:
             if bindAddress is not None:
                 opened.bind(bindAddress)
         except OSError as trouble:
-            failure = ConnectBindError(trouble.errno, trouble.strerror)
-            self._expiry = self._watch.callLater(0, self._fail, failure)
+            self._failSoon(ConnectBindError(trouble.errno, trouble.strerror))
             return
         try:
             result = opened.connect_ex(self.destination)
@@ -77,16 +95,39 @@ class _Connecting:
                 # A target on this host has answered by now; one question saves a turn.
                 result = opened.connect_ex(self.destination)
         except OSError as trouble:  # A zone id that means nothing here.
-            self._expiry = self._watch.callLater(0, self._fail, getConnectError(trouble))
+            self._failSoon(getConnectError(trouble))
             return
-        if result in (EINPROGRESS, EALREADY):
+        if result in (0, EISCONN):
+            self._connected()
+        elif result in (EINPROGRESS, EALREADY):
             self._watch.addWriter(self)
             if timeout is not None:
                 self._expiry = self._watch.callLater(timeout, self._fail, error.TimeoutError())
-        elif result in (0, EISCONN):
-            self._connected(opened)
         else:
-            self._expiry = self._watch.callLater(0, self._failWith, result)
+            self._failSoon(_errorFor(result))
+
+    def take(self, protocol: IProtocol) -> Stream:
+        """Give the connection to its protocol."""
+        connected, self._socket = self._socket, None
+        if connected is None:
+            raise RuntimeError("there is no connection to take, or it was taken")
+        stream = Stream(self._watch, connected, protocol)
+        # The stream takes the descriptor over before we let go: it stays registered.
+        self._watch.addReader(stream)
+        self._watch.removeWriter(self)
+        protocol.makeConnection(stream)
+        return stream
+
+    def abandon(self) -> bool:
+        """
+        Give up, and tell nobody.
+
+        @return: whether there was anything to give up; otherwise it stands, or it has failed.
+        """
+        pending = self._waiting is not None
+        self._waiting = None
+        self._close()
+        return pending
 
     # What the reactor asks.
 
@@ -110,18 +151,76 @@ class _Connecting:
         result = opened.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
         result = result or opened.connect_ex(self.destination)
         if result in (0, EISCONN):
-            self._connected(opened)
+            self._connected()
         elif result not in (EINPROGRESS, EALREADY):
-            self._failWith(result)
+            self._fail(_errorFor(result))
 
     def connectionLost(self, reason: Failure) -> None:
         """Not connected: the reactor has seen an error, or watches nobody any more."""
         if self._socket is not None:
             number = self._socket.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
-            if number:
-                self._failWith(number)
-            else:
-                self._fail(error.ConnectError(string="given up"))
+            self._fail(_errorFor(number) if number else error.ConnectError(string="given up"))
+
+    # What comes of it.
+
+    def _connected(self) -> None:
+        waiting, self._waiting = self._waiting, None
+        if self._expiry is not None:
+            self._forget()
+        try:
+            if waiting is not None:
+                waiting.connected(self)
+        finally:
+            self._close()
+
+    def _failSoon(self, reason: Exception) -> None:
+        """Fail, but not from within the call that has begun."""
+        self._expiry = self._watch.callLater(0, self._fail, reason)
+
+    def _fail(self, reason: Exception) -> None:
+        waiting, self._waiting = self._waiting, None
+        self._close()
+        if waiting is not None:
+            waiting.failed(reason)
+
+    def _close(self) -> None:
+        """Close what nobody has taken."""
+        if self._expiry is not None:
+            self._forget()
+        opened, self._socket = self._socket, None
+        if opened is not None:
+            self._watch.forget(self)
+            opened.close()
+        self._fd = -1
+
+    def _forget(self) -> None:
+        expiry, self._expiry = self._expiry, None
+        if expiry is not None and expiry.active():
+            expiry.cancel()
+
+
+def _errorFor(number: int) -> Exception:
+    failed: Exception = getConnectError((number, os.strerror(number)))
+    return failed
+
+
+@implementer(IConnector)
+class _Connector:
+    """A connection that a factory waits for, as Twisted's own reactors have it."""
+
+    __slots__ = ("_connecting", "_factory", "_stream", "destination")
+
+    def __init__(self, watch: Watch, destination: tuple[str, int], factory: ClientFactory) -> None:
+        self.destination = destination
+        self._factory = factory
+        self._stream: Stream | None = None
+        self._connecting: Connecting | None = Connecting(watch, destination, self)
+
+    def begin(self, timeout: float | None, bindAddress: tuple[str, int] | None) -> None:
+        """Ask the kernel to connect; what comes of it the factory is told."""
+        self._factory.doStart()
+        if self._connecting is not None:
+            self._connecting.begin(timeout, bindAddress)
 
     # What the one who connects asks.
 
@@ -131,13 +230,14 @@ class _Connecting:
 
     def stopConnecting(self) -> None:
         """Give up."""
-        if not self._pending:
+        if self._connecting is None:
             raise NotConnectingError("no connection is being made")
-        self._fail(UserError())
+        self._connecting.abandon()
+        self.failed(UserError())
 
     def disconnect(self) -> None:
         """Give up, or close the connection."""
-        if self._pending:
+        if self._connecting is not None:
             self.stopConnecting()
         elif self._stream is not None:
             self._stream.loseConnection()
@@ -146,56 +246,27 @@ class _Connecting:
         """Connect once more: not here."""
         raise RuntimeError("a connector connects once; call connectTCP again")
 
-    # What comes of it.
+    # What comes of it: see L{Waiting}.
 
-    @property
-    def _pending(self) -> bool:
-        # Without a socket there may still be a failure that the factory was not told of yet.
-        return self._socket is not None or self._expiry is not None
+    def connected(self, connecting: Connecting) -> None:
+        """Let the factory build a protocol for it."""
+        self._connecting = None
+        protocol = self._factory.buildProtocol(describe(self.destination))
+        if protocol is not None:
+            self._stream = connecting.take(protocol)
 
-    def _connected(self, connected: socket.socket) -> None:
-        self._socket = None
-        self._forget()
-        protocol: IProtocol | None = None
-        try:
-            protocol = self._factory.buildProtocol(describe(self.destination))
-        finally:
-            if protocol is None:
-                self._watch.forget(self)
-                connected.close()
-                self._fd = -1
-        if protocol is None:
-            return
-        stream = self._stream = Stream(self._watch, connected, protocol)
-        # The stream takes the descriptor over before we let go: it stays registered.
-        self._watch.addReader(stream)
-        self._watch.removeWriter(self)
-        protocol.makeConnection(stream)
-
-    def _failWith(self, errno: int) -> None:
-        self._fail(getConnectError((errno, os.strerror(errno))))
-
-    def _fail(self, error: Exception) -> None:
-        opened, self._socket = self._socket, None
-        self._forget()
-        if opened is not None:
-            self._watch.forget(self)
-            opened.close()
-        self._fd = -1
-        self._factory.clientConnectionFailed(self, Failure(error))
+    def failed(self, reason: Exception) -> None:
+        """Tell the factory."""
+        self._connecting = None
+        self._factory.clientConnectionFailed(self, Failure(reason))
         self._factory.doStop()
-
-    def _forget(self) -> None:
-        expiry, self._expiry = self._expiry, None
-        if expiry is not None and expiry.active():
-            expiry.cancel()
 
 
 class StreamTCP:
     """
-    Connects with L{Stream}s: the half of L{IReactorTCP<twisted.internet.interfaces.IReactorTCP>}
-    that a dialer needs.  Unlike there, a factory is not told of the end of a connection, nor
-    stopped by it.
+    Connects and listens with L{Stream}s, at IP addresses, as
+    L{IReactorTCP<twisted.internet.interfaces.IReactorTCP>} does.  Unlike there, a factory is not
+    told of the end of a connection, nor stopped by it.
     """
 
     def __init__(self, watch: Watch) -> None:
@@ -219,10 +290,53 @@ class StreamTCP:
         @param timeout: in seconds.
         @param bindAddress: where to connect from.
         """
-        connecting = _Connecting(self._watch, (host, port), factory)
+        connector = _Connector(self._watch, (host, port), factory)
+        connector.begin(timeout, bindAddress)
+        return connector
+
+    def connect(
+        self,
+        host: str,
+        port: int,
+        waiting: Waiting,
+        timeout: float | None = 30,
+        bindAddress: tuple[str, int] | None = None,
+    ) -> Connecting:
+        """
+        Connect to an address, without factory and connector; see L{connectTCP}.
+
+        @param waiting: is told what comes of it.
+        """
+        connecting = Connecting(self._watch, (host, port), waiting)
         connecting.begin(timeout, bindAddress)
         return connecting
 
+    def listenTCP(
+        self, port: int, factory: IProtocolFactory, backlog: int = 50, interface: str = ""
+    ) -> StreamPort:
+        """
+        Listen at an address; unlike a reactor's, the port tells C{factory} neither of its start
+        nor of its stop.
+
+        @param port: 0 leaves it to the system.
+        @param interface: an IPv4 or IPv6 address.
+        @raise CannotListenError: nothing is left open.
+        """
+        try:
+            opened = listening(interface, port, backlog)
+        except OSError as trouble:
+            raise error.CannotListenError(interface, port, trouble) from None
+        listens = StreamPort(self._watch, opened, factory)
+        listens.startListening()
+        return listens
+
     def accept(self, port: Port, factory: IProtocolFactory) -> StreamPort:
-        """Accept from a port of Twisted's own from now on."""
-        return StreamPort(self._watch, port, factory)
+        """
+        Accept from a port of Twisted's own from now on.
+
+        @return: to be stopped before the port, which goes on to own its socket.
+        """
+        port.stopReading()
+        accepting = StreamPort(self._watch, port.socket, factory)
+        accepting.startListening()
+        return accepting

@@ -26,7 +26,7 @@ _IPV4: Final = int(AddressType.IPV4)
 _DOMAINNAME: Final = int(AddressType.DOMAINNAME)
 _IPV6: Final = int(AddressType.IPV6)
 
-_PACK_IPV4: Final = Struct("!B4sH").pack
+_PACK_IPV4: Final = Struct("!BLH").pack
 _PACK_IPV6: Final = Struct("!B16sH").pack
 
 # What is shown as it is: printable ASCII but for the space, the quote and the backslash.
@@ -56,10 +56,14 @@ class Address(NamedTuple):
     port: int
 
     def __str__(self) -> str:
-        host = describe_host(self.host)
-        if isinstance(self.host, IPv6Address):
-            host = f"[{host}]"
-        return f"{host}:{self.port}"
+        host, port = self
+        if isinstance(host, IPv4Address):
+            return f"{host}:{port}"
+        return (
+            f"[{host}]:{port}"
+            if isinstance(host, IPv6Address)
+            else f"{describe_host(host)}:{port}"
+        )
 
 
 UNSPECIFIED: Final = Address(IPv4Address(0), 0)
@@ -78,7 +82,7 @@ def pack_address(address: Address) -> bytes:
     if not 0 <= port <= MAX_PORT:
         raise LocalProtocolError(f"port {port} is not from 0 to {MAX_PORT}")
     if isinstance(host, IPv4Address):
-        return _PACK_IPV4(_IPV4, host.packed, port)
+        return _PACK_IPV4(_IPV4, int(host), port)
     if isinstance(host, IPv6Address):
         if host.scope_id is not None:
             raise LocalProtocolError(f"SOCKS5 cannot carry the zone of {host}")
