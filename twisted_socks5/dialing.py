@@ -30,7 +30,7 @@ from twisted_socks5.errors import DialError
 from twisted_socks5.failures import mostTelling, replyFor
 from twisted_socks5.interfaces import IDialer, IPAddress
 from twisted_socks5.streams import StreamTCP
-from twisted_socks5.streams.stream import describe
+from twisted_socks5.streams.connecting import named
 from twisted_socks5.wire.constants import Reply
 
 if TYPE_CHECKING:
@@ -120,7 +120,7 @@ class _Single:
     def connected(self, connecting: Connecting) -> None:
         """The first and only one has won."""
         self.connecting = None
-        protocol = _built(self.factory, describe(connecting.destination))
+        protocol = _built(self.factory, named(connecting.destination))
         if self.result.called:
             return  # buildProtocol cancelled the dial
         if protocol is None:

@@ -339,7 +339,7 @@ class TCPRelay:
         """One side has sent its FIN."""
         if not self.reason:
             self.reason = f"{self._naming(leg)} closed"
-        self._opposite(leg).finishWriting()
+        (self.target if leg is self.client else self.client).finishWriting()
         if leg._shut and not leg.lost:
             leg.transport.loseConnection()
 
@@ -347,7 +347,7 @@ class TCPRelay:
         """One side's connection is gone."""
         if not self.reason:
             self.reason = f"{self._naming(leg)} {'closed' if leg.orderly else 'reset'}"
-        other = self._opposite(leg)
+        other = self.target if leg is self.client else self.client
         if other.lost:
             client, target = self.client, self.target
             # The legs and the relay know each other: cut the circle, nothing waits for the GC.
@@ -363,9 +363,6 @@ class TCPRelay:
         self.reason = self.reason or reason
         self.client.abort()
         self.target.abort()
-
-    def _opposite(self, leg: Leg) -> Leg:
-        return self.target if leg is self.client else self.client
 
     def _naming(self, leg: Leg) -> str:
         return "client" if leg is self.client else "target"

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from twisted.internet.interfaces import IProtocolFactory
+from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from twisted_socks5.addresses import ipAddress, parsed
@@ -24,6 +25,9 @@ if TYPE_CHECKING:
     from twisted_socks5.relay.tcp import StreamTransport
     from twisted_socks5.server.session import SOCKS5ServerProtocol
     from twisted_socks5.wire import Request
+
+
+_AT_ONCE = "the target reset the connection at once"
 
 
 def boundAddress(transport: StreamTransport) -> Address:
@@ -100,8 +104,7 @@ class Connect:
         except RequestError as error:
             session.refuse(error.reply, error.reason)
             return
-        self._dialling = dialling.addCallback(self._connected)
-        self._dialling.addErrback(session.fail)
+        self._dialling = dialling.addCallbacks(self._connected, session.fail)
 
     def clientEnded(self) -> None:
         """Go on: the client may await an answer to what it has sent already."""
@@ -119,18 +122,19 @@ class Connect:
         return dialer.dial(addresses, port, self._legs)
 
     def _connected(self, leg: IProtocol) -> None:
-        if not isinstance(leg, Leg):
-            raise TypeError(f"the dialer returned {leg!r}, not what the factory built")
-        if leg.lost is not None:
-            raise DialError(Reply.CONNECTION_REFUSED, "the target reset the connection at once")
-        transport = leg.transport
+        session = self._session
         try:
-            tune(transport)
-            bound = boundAddress(transport)
-        except OSError:
-            transport.abortConnection()
-            raise DialError(
-                Reply.CONNECTION_REFUSED, "the target reset the connection as soon as it was made"
-            ) from None
-        self._session.record.dialled = self._legs.dialled
-        self._session.relay(leg, bound)
+            if not isinstance(leg, Leg):
+                raise TypeError(f"the dialer returned {leg!r}, not what the factory built")
+            if leg.lost is not None:
+                raise DialError(Reply.CONNECTION_REFUSED, _AT_ONCE)
+            try:
+                tune(leg.transport)
+                bound = boundAddress(leg.transport)
+            except OSError:
+                leg.transport.abortConnection()
+                raise DialError(Reply.CONNECTION_REFUSED, _AT_ONCE) from None
+            session.record.dialled = self._legs.dialled
+            session.relay(leg, bound)
+        except Exception:
+            session.fail(Failure())

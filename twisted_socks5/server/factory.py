@@ -253,9 +253,11 @@ class SOCKS5ServerFactory(ServerFactory):
         """Whether another request might find no file descriptor."""
         if self.descriptors is None:
             return False
+        used = RESERVED_DESCRIPTORS + 2 * (len(self.sessions) + PIPES.count)
+        if used + MORE * (len(self.sessions) + 1) <= self.descriptors:
+            return False  # Even if all of them were associations.
         beside = len(self.associations) + len(self.binds)
-        used = RESERVED_DESCRIPTORS + 2 * (len(self.sessions) + PIPES.count) + MORE * beside
-        return used + MORE > self.descriptors
+        return used + MORE * (beside + 1) > self.descriptors
 
     def buildProtocol(self, addr: IAddress | None) -> SOCKS5ServerProtocol | None:
         """Make a session; one too many is told so at its request, as long as there is room."""
@@ -367,8 +369,10 @@ class SOCKS5ServerFactory(ServerFactory):
         oldest of them, so that a crowd of silent connections shuts nobody out.
         """
         refusal = self.limits.admit(client)
+        if refusal is None:
+            return ""
         silent = self.negotiating.oldest()
-        if refusal is not None and silent is not None and self.limits.full:
+        if silent is not None and self.limits.full:
             self.limits.release(silent.client)
             refusal = self.limits.admit(client)
             if refusal is None:

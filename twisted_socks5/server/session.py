@@ -226,7 +226,8 @@ class SOCKS5ServerProtocol(TwistedProtocol):
         if getattr(self.transport, "protocol", None) is self:
             # Nothing is between us and the socket: the leg can hear it itself.
             self.transport.protocol = client
-        self._resume()
+        if self._paused:
+            self._resume()
         self.server.idle.watch(relay)
         relay.start()
 

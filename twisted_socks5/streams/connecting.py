@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import socket
 from errno import EALREADY, EINPROGRESS, EISCONN
+from functools import lru_cache
 from typing import TYPE_CHECKING, Protocol
 
 from twisted.internet import error
@@ -40,6 +41,10 @@ if TYPE_CHECKING:
 _STREAM = socket.SOCK_STREAM | getattr(socket, "SOCK_NONBLOCK", 0)
 
 
+#: Makes an address of a destination; the same few are asked for again and again.
+named = lru_cache(maxsize=256)(describe)
+
+
 class Waiting(Protocol):
     """
     Who waits for a connection; hears one of these, once, unless it has given up.
@@ -62,10 +67,11 @@ class Connecting:
     @ivar destination: address and port that it leads to.
     """
 
-    __slots__ = ("_expiry", "_fd", "_socket", "_waiting", "_watch", "destination")
+    __slots__ = ("_expiry", "_fd", "_socket", "_waiting", "_watch", "_watched", "destination")
 
     def __init__(self, watch: Watch, destination: tuple[str, int], waiting: Waiting) -> None:
         self.destination = destination
+        self._watched = False
         self._watch = watch
         self._waiting: Waiting | None = waiting
         self._fd = -1
@@ -100,6 +106,7 @@ class Connecting:
         if result in (0, EISCONN):
             self._connected()
         elif result in (EINPROGRESS, EALREADY):
+            self._watched = True
             self._watch.addWriter(self)
             if timeout is not None:
                 self._expiry = self._watch.callLater(timeout, self._fail, error.TimeoutError())
@@ -114,7 +121,8 @@ class Connecting:
         stream = Stream(self._watch, connected, protocol)
         # The stream takes the descriptor over before we let go: it stays registered.
         self._watch.addReader(stream)
-        self._watch.removeWriter(self)
+        if self._watched:
+            self._watch.removeWriter(self)
         protocol.makeConnection(stream)
         return stream
 
@@ -171,7 +179,9 @@ class Connecting:
             if waiting is not None:
                 waiting.connected(self)
         finally:
-            self._close()
+            if self._socket is not None:
+                self._close()
+            self._fd = -1
 
     def _failSoon(self, reason: Exception) -> None:
         """Fail, but not from within the call that has begun."""
@@ -226,7 +236,7 @@ class _Connector:
 
     def getDestination(self) -> IAddress:
         """Name the target."""
-        return describe(self.destination)
+        return named(self.destination)
 
     def stopConnecting(self) -> None:
         """Give up."""
@@ -251,7 +261,7 @@ class _Connector:
     def connected(self, connecting: Connecting) -> None:
         """Let the factory build a protocol for it."""
         self._connecting = None
-        protocol = self._factory.buildProtocol(describe(self.destination))
+        protocol = self._factory.buildProtocol(named(self.destination))
         if protocol is not None:
             self._stream = connecting.take(protocol)
 

@@ -160,7 +160,7 @@ class Stream:
         except OSError:
             return CONNECTION_LOST
         if not data:
-            return self.endOfInput()
+            return CONNECTION_LOST if self._broken else CONNECTION_DONE  # As endOfInput.
         self.protocol.dataReceived(data)
         return None
 
@@ -199,6 +199,12 @@ class Stream:
                 return None
         self._waiting = None
         self._watch.removeWriter(self)
+        return self.drained()
+
+    def drained(self) -> Exception | None:
+        """If all that was written has been sent, do what waited for that; as L{doWrite}."""
+        if self._waiting is not None or self._inlet is not None:
+            return None
         if self._producer is not None and (self._paused or not self._streaming):
             self._paused = False
             self._producer.resumeProducing()
@@ -401,6 +407,8 @@ class Stream:
 
     def unregisterProducer(self) -> None:
         """Tell nobody any more."""
+        if self._producer is None:
+            return
         self._producer = None
         self._streaming = self._paused = False
         if (self.disconnecting or self._shutting) and self.flushed and not self._shut:

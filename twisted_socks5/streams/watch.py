@@ -45,6 +45,13 @@ class Ready(Protocol):
         """It is over."""
 
 
+class Drains(Ready, Protocol):
+    """One that has something to do once all is sent."""
+
+    def drained(self) -> Any:
+        """Do it, if all is sent; return an exception if that is the end."""
+
+
 class Watch(Protocol):
     """What streams ask of a reactor."""
 
@@ -61,7 +68,7 @@ class Watch(Protocol):
         """Do so no more."""
 
     def soon(self, writer: Any) -> None:
-        """Call its C{doWrite} before long, without asking whether anything can be written."""
+        """Call its C{drained} before long, or its C{doWrite} when something can be written."""
 
     def forget(self, either: Any) -> None:
         """Do neither any more; its descriptor is about to be closed."""
@@ -125,7 +132,7 @@ class EpollWatch:
         self._epoll: Any = None
         self._watched: dict[int, Ready] = {}
         self._wanted: dict[int, int] = {}
-        self._soon: list[Ready] = []
+        self._soon: list[Drains] = []
         self._serving = False
 
     # What streams ask.
@@ -146,7 +153,7 @@ class EpollWatch:
         """See L{Watch.removeWriter}."""
         self._unwant(writer.fileno(), _EPOLLOUT)
 
-    def soon(self, writer: Ready) -> None:
+    def soon(self, writer: Drains) -> None:
         """See L{Watch.soon}: when those that are ready have been served, if they are being."""
         if not (self._serving or self._soon):
             self.callLater(0, self._serveSoon)
@@ -232,7 +239,7 @@ class EpollWatch:
         soon = self._soon
         for stream in soon:  # And those that come to it meanwhile.
             try:
-                lost = stream.doWrite()
+                lost = stream.drained()
                 if lost is not None:
                     stream.connectionLost(_DONE if lost is CONNECTION_DONE else Failure(lost))
             except Exception:
