@@ -15,6 +15,7 @@ asked.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from ipaddress import ip_address
 from itertools import chain, zip_longest
 from typing import TYPE_CHECKING, Any
 
@@ -30,7 +31,8 @@ from twisted_socks5.errors import DialError
 from twisted_socks5.failures import mostTelling, replyFor
 from twisted_socks5.interfaces import IDialer, IPAddress
 from twisted_socks5.streams import StreamTCP
-from twisted_socks5.streams.connecting import named
+from twisted_socks5.streams.connecting import Connecting, named
+from twisted_socks5.wire.address import describe_host
 from twisted_socks5.wire.constants import Reply
 
 if TYPE_CHECKING:
@@ -41,7 +43,7 @@ if TYPE_CHECKING:
         IProtocolFactory,
     )
 
-    from twisted_socks5.streams.connecting import Connecting
+    from twisted_socks5.streams import Watch
 
 __all__ = ["MAX_ATTEMPTS", "HappyEyeballs", "replyFor"]
 
@@ -91,64 +93,66 @@ def _noProtocol() -> DialError:
     return DialError(Reply.GENERAL_FAILURE, "connected, but the factory gave no protocol")
 
 
-class _Single:
+class _Single(Connecting):
     """
     A dial of one address over streams: nobody to race with, and no turn to wait for.
 
-    @ivar connecting: what ends it; L{None} before, and once it has come to something.
-    @ivar result: what the caller of L{HappyEyeballs.dial} got.
+    @ivar result: what the caller of L{HappyEyeballs.dial} got; L{None} once it has fired.
     """
 
-    __slots__ = ("address", "connecting", "factory", "port", "protocol", "result")
+    __slots__ = ("factory", "protocol", "result")
 
-    def __init__(self, address: IPAddress, port: int, factory: IProtocolFactory) -> None:
-        self.address = address
-        self.port = port
+    def __init__(self, watch: Watch, destination: tuple[str, int], factory: IProtocolFactory):
+        super().__init__(watch, destination)
         self.factory = factory
-        self.connecting: Connecting | None = None
         self.protocol: IProtocol | None = None
-        self.result: Deferred[IProtocol] = Deferred(self.cancelled)
+        self.result: Deferred[IProtocol] | None = None
 
-    def begin(self, dialer: HappyEyeballs, streams: StreamTCP) -> None:
-        """Ask the kernel to connect."""
+    def dial(self, timeout: float, source: tuple[str, int] | None) -> Deferred[IProtocol]:
+        """Ask the kernel to connect; see L{HappyEyeballs.dial}."""
+        result = self.result = Deferred(self.cancelled)
         self.factory.doStart()
-        source = dialer.sources.get(self.address.version) if dialer.sources else None
-        connecting = streams.connect(str(self.address), self.port, self, dialer.timeout, source)
-        if not self.result.called:
-            self.connecting = connecting
+        self.begin(timeout, source)
+        return result
 
-    def connected(self, connecting: Connecting) -> None:
+    def connected(self) -> None:
         """The first and only one has won."""
-        self.connecting = None
-        protocol = _built(self.factory, named(connecting.destination))
-        if self.result.called:
-            return  # buildProtocol cancelled the dial
-        if protocol is None:
-            self.result.errback(_noProtocol())
-            return
-        self.protocol = protocol
-        try:
-            connecting.take(protocol)
-        except Exception:
-            _log.failure("The protocol could not take its connection")
-            self.result.cancel()
+        protocol = self.protocol = _built(self.factory, named(self.destination))
+        if protocol is not None and self.result is not None:
+            try:
+                self.take(protocol)
+            except Exception:
+                _log.failure("The protocol could not take its connection")
+                self._abort()
+                protocol = None
+        # Deferred and canceller know each other: nothing waits for the garbage collector.
         self.protocol = None
-        if not self.result.called:
-            self.result.callback(protocol)
+        result, self.result = self.result, None
+        if result is None:
+            return  # The dial was cancelled meanwhile.
+        if protocol is None:
+            result.errback(_noProtocol())
+        else:
+            result.callback(protocol)
 
     def failed(self, reason: Exception) -> None:
         """So has the dial."""
-        self.connecting = None
+        result, self.result = self.result, None
         reply, text = replyFor(reason)
+        host, port = self.destination
         self.factory.doStop()
-        self.result.errback(DialError(reply, _said(self.address, self.port, text)))
+        if result is not None:
+            result.errback(DialError(reply, _said(ip_address(host), port, text)))
 
     def cancelled(self, _: Deferred[IProtocol]) -> None:
         """The caller has lost interest, perhaps in a connection that has just been made."""
-        connecting, self.connecting = self.connecting, None
-        if connecting is not None:
-            connecting.abandon()
+        self.result = None
+        if self.pending:
+            self.abandon()
             self.factory.doStop()
+        self._abort()
+
+    def _abort(self) -> None:
         transport = getattr(self.protocol, "transport", None)
         if ITCPTransport.providedBy(transport):
             transport.abortConnection()
@@ -409,9 +413,10 @@ class HappyEyeballs:
         if not addresses:
             return fail(DialError(Reply.GENERAL_FAILURE, "no address to connect to"))
         if len(addresses) == 1 and isinstance(self.reactor, StreamTCP):
-            single = _Single(addresses[0], port, factory)
-            single.begin(self, self.reactor)
-            return single.result
+            address = addresses[0]
+            source = self.sources.get(address.version) if self.sources else None
+            single = _Single(self.reactor.watch, (describe_host(address), port), factory)
+            return single.dial(self.timeout, source)
         race = _Race(self, _inOrder(addresses), port, factory)
         race.beginNext()
         return race.result

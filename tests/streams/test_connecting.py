@@ -120,7 +120,7 @@ class ConnectedTests(ConnectCase):
             self.reactor.route(host, delay=1)
             connector = self.connect(host)
             self.assertTrue(verifyObject(IConnector, connector))
-            connecting = connector._connecting
+            connecting = connector
             self.assertTrue(verifyObject(IReadWriteDescriptor, connecting))
             self.assertEqual(connector.getDestination(), kind("TCP", host, 80))
             self.assertEqual(connecting.logPrefix(), "Stream")
@@ -184,7 +184,7 @@ class ConnectedTests(ConnectCase):
     def test_anothersReadiness(self) -> None:
         """What is reported ready is asked: it may have been a socket that had its number."""
         self.reactor.route(TARGET, delay=1)
-        connecting = self.connect()._connecting
+        connecting = self.connect()
         connecting.doWrite()
         self.assertEqual(self.factory.peers, [])
         self.reactor.advance(1)
@@ -295,7 +295,7 @@ class FailedTests(ConnectCase):
     def test_reactorStops(self) -> None:
         """A reactor that watches nobody any more has connected nobody."""
         self.reactor.route(TARGET, delay=1)
-        connecting = self.connect()._connecting
+        connecting = self.connect()
         connecting.connectionLost(Failure(error.ConnectError()))
         self.assertFailed(error.ConnectError)
         connecting.connectionLost(Failure(error.ConnectError()))
@@ -304,7 +304,7 @@ class FailedTests(ConnectCase):
     def test_errorBeforeItIsWritable(self) -> None:
         """A reactor may see an error first."""
         self.reactor.route(TARGET, error=errno.ECONNREFUSED, delay=1)
-        connecting = self.connect()._connecting
+        connecting = self.connect()
         self.reactor.rightNow += 1
         self.reactor.network.arrive(self.reactor.seconds())
         connecting.connectionLost(Failure(error.ConnectError()))

@@ -19,8 +19,7 @@ as a whole, after flushing.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol, cast
+from typing import TYPE_CHECKING, NamedTuple, Protocol, cast
 
 from twisted.internet.address import UNIXAddress
 from twisted.internet.error import ConnectionAborted, ConnectionDone
@@ -232,11 +231,13 @@ class Leg:
     def reset(self) -> None:
         """Flush, then end both directions with a reset: the stream was cut, not completed."""
         if not self.lost:
-            self.transport.unregisterProducer()
-            if knowsHalfClose(self.transport):
-                AbortWhenFlushed(self.transport)
+            transport = self.transport
+            transport.unregisterProducer()
+            flushed = type(transport) is Stream and transport.flushed
+            if flushed or not knowsHalfClose(transport):
+                transport.abortConnection()
             else:
-                self.transport.abortConnection()
+                AbortWhenFlushed(transport)
 
     def abort(self) -> None:
         """End both directions at once, with a reset."""
@@ -272,8 +273,7 @@ class AbortWhenFlushed:
         """The connection is gone before."""
 
 
-@dataclass(frozen=True)
-class Outcome:
+class Outcome(NamedTuple):
     """
     What a relay did.
 

@@ -53,6 +53,7 @@ from twisted_socks5.wire import (
     Request,
     Request4,
     ServerNegotiation,
+    describe_host,
 )
 from twisted_socks5.wire.constants import SOCKS4_VERSION
 
@@ -201,7 +202,8 @@ class SOCKS5ServerProtocol(TwistedProtocol):
     def access(self, request: Request | Request4, host: IPAddress | str) -> Access:
         """Describe a request for the rules; C{host} is its destination, normalised."""
         name = self.avatar.name if self.avatar is not None else None
-        return Access(self.client, name, request.command, str(host), request.destination.port)
+        text = host if isinstance(host, str) else describe_host(host)
+        return Access(self.client, name, request.command, text, request.destination.port)
 
     @property
     def rules(self) -> IRules:

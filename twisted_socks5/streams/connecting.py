@@ -9,7 +9,7 @@ import os
 import socket
 from errno import EALREADY, EINPROGRESS, EISCONN
 from functools import lru_cache
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 from twisted.internet import error
 from twisted.internet.error import (
@@ -45,41 +45,48 @@ _STREAM = socket.SOCK_STREAM | getattr(socket, "SOCK_NONBLOCK", 0)
 named = lru_cache(maxsize=256)(describe)
 
 
-class Waiting(Protocol):
-    """
-    Who waits for a connection; hears one of these, once, unless it has given up.
-
-    It may hear of a connection from within L{StreamTCP.connect}, but not of a failure.
-    """
-
-    def connected(self, connecting: Connecting) -> None:
-        """It stands: L{Connecting.take} it, or it is closed."""
-
-    def failed(self, reason: Exception) -> None:
-        """There will be none."""
-
-
 @implementer(IReadWriteDescriptor)
 class Connecting:
     """
     A connection that is being made.
 
+    A subclass says what becomes of it: C{connected} or C{failed} is called once, unless it is
+    abandoned before; the former perhaps from within L{begin}, the latter never.
+
     @ivar destination: address and port that it leads to.
+    @ivar pending: it neither stands nor has failed nor been given up.
     """
 
-    __slots__ = ("_expiry", "_fd", "_socket", "_waiting", "_watch", "_watched", "destination")
+    __slots__ = ("_expiry", "_fd", "_socket", "_watch", "_watched", "destination", "pending")
 
-    def __init__(self, watch: Watch, destination: tuple[str, int], waiting: Waiting) -> None:
+    def __init__(self, watch: Watch, destination: tuple[str, int]) -> None:
+        """
+        @param watch: tells when the socket is ready.
+        @param destination: an IPv4 or IPv6 address, and a port.
+        """
         self.destination = destination
-        self._watched = False
+        self.pending = True
         self._watch = watch
-        self._waiting: Waiting | None = waiting
+        self._watched = False
         self._fd = -1
         self._socket: socket.socket | None = None
         self._expiry: IDelayedCall | None = None
 
+    def connected(self) -> None:
+        """It stands: L{take} it, or it is closed."""
+        raise NotImplementedError
+
+    def failed(self, reason: Exception) -> None:
+        """There will be none."""
+        raise NotImplementedError
+
     def begin(self, timeout: float | None, bindAddress: tuple[str, int] | None) -> None:
-        """Ask the kernel to connect."""
+        """
+        Ask the kernel to connect.
+
+        @param timeout: in seconds.
+        @param bindAddress: where to connect from.
+        """
         family = socket.AF_INET6 if ":" in self.destination[0] else socket.AF_INET
         try:
             opened = self._socket = socket.socket(family, _STREAM)
@@ -126,16 +133,10 @@ class Connecting:
         protocol.makeConnection(stream)
         return stream
 
-    def abandon(self) -> bool:
-        """
-        Give up, and tell nobody.
-
-        @return: whether there was anything to give up; otherwise it stands, or it has failed.
-        """
-        pending = self._waiting is not None
-        self._waiting = None
+    def abandon(self) -> None:
+        """Give up; nothing more is heard of it."""
+        self.pending = False
         self._close()
-        return pending
 
     # What the reactor asks.
 
@@ -172,12 +173,11 @@ class Connecting:
     # What comes of it.
 
     def _connected(self) -> None:
-        waiting, self._waiting = self._waiting, None
+        self.pending = False
         if self._expiry is not None:
             self._forget()
         try:
-            if waiting is not None:
-                waiting.connected(self)
+            self.connected()
         finally:
             if self._socket is not None:
                 self._close()
@@ -188,10 +188,9 @@ class Connecting:
         self._expiry = self._watch.callLater(0, self._fail, reason)
 
     def _fail(self, reason: Exception) -> None:
-        waiting, self._waiting = self._waiting, None
+        self.pending = False
         self._close()
-        if waiting is not None:
-            waiting.failed(reason)
+        self.failed(reason)
 
     def _close(self) -> None:
         """Close what nobody has taken."""
@@ -215,24 +214,16 @@ def _errorFor(number: int) -> Exception:
 
 
 @implementer(IConnector)
-class _Connector:
+class _Connector(Connecting):
     """A connection that a factory waits for, as Twisted's own reactors have it."""
 
-    __slots__ = ("_connecting", "_factory", "_stream", "destination")
+    __slots__ = ("_factory", "_stream")
 
     def __init__(self, watch: Watch, destination: tuple[str, int], factory: ClientFactory) -> None:
-        self.destination = destination
+        super().__init__(watch, destination)
         self._factory = factory
         self._stream: Stream | None = None
-        self._connecting: Connecting | None = Connecting(watch, destination, self)
-
-    def begin(self, timeout: float | None, bindAddress: tuple[str, int] | None) -> None:
-        """Ask the kernel to connect; what comes of it the factory is told."""
-        self._factory.doStart()
-        if self._connecting is not None:
-            self._connecting.begin(timeout, bindAddress)
-
-    # What the one who connects asks.
+        factory.doStart()
 
     def getDestination(self) -> IAddress:
         """Name the target."""
@@ -240,14 +231,13 @@ class _Connector:
 
     def stopConnecting(self) -> None:
         """Give up."""
-        if self._connecting is None:
+        if not self.pending:
             raise NotConnectingError("no connection is being made")
-        self._connecting.abandon()
-        self.failed(UserError())
+        self._fail(UserError())
 
     def disconnect(self) -> None:
         """Give up, or close the connection."""
-        if self._connecting is not None:
+        if self.pending:
             self.stopConnecting()
         elif self._stream is not None:
             self._stream.loseConnection()
@@ -256,18 +246,14 @@ class _Connector:
         """Connect once more: not here."""
         raise RuntimeError("a connector connects once; call connectTCP again")
 
-    # What comes of it: see L{Waiting}.
-
-    def connected(self, connecting: Connecting) -> None:
+    def connected(self) -> None:
         """Let the factory build a protocol for it."""
-        self._connecting = None
         protocol = self._factory.buildProtocol(named(self.destination))
         if protocol is not None:
-            self._stream = connecting.take(protocol)
+            self._stream = self.take(protocol)
 
     def failed(self, reason: Exception) -> None:
         """Tell the factory."""
-        self._connecting = None
         self._factory.clientConnectionFailed(self, Failure(reason))
         self._factory.doStop()
 
@@ -283,7 +269,7 @@ class StreamTCP:
         """
         @param watch: tells when the sockets are ready.
         """
-        self._watch = watch
+        self.watch = watch
 
     def connectTCP(
         self,
@@ -300,45 +286,9 @@ class StreamTCP:
         @param timeout: in seconds.
         @param bindAddress: where to connect from.
         """
-        connector = _Connector(self._watch, (host, port), factory)
+        connector = _Connector(self.watch, (host, port), factory)
         connector.begin(timeout, bindAddress)
         return connector
-
-    def connect(
-        self,
-        host: str,
-        port: int,
-        waiting: Waiting,
-        timeout: float | None = 30,
-        bindAddress: tuple[str, int] | None = None,
-    ) -> Connecting:
-        """
-        Connect to an address, without factory and connector; see L{connectTCP}.
-
-        @param waiting: is told what comes of it.
-        """
-        connecting = Connecting(self._watch, (host, port), waiting)
-        connecting.begin(timeout, bindAddress)
-        return connecting
-
-    def listenTCP(
-        self, port: int, factory: IProtocolFactory, backlog: int = 50, interface: str = ""
-    ) -> StreamPort:
-        """
-        Listen at an address; unlike a reactor's, the port tells C{factory} neither of its start
-        nor of its stop.
-
-        @param port: 0 leaves it to the system.
-        @param interface: an IPv4 or IPv6 address.
-        @raise CannotListenError: nothing is left open.
-        """
-        try:
-            opened = listening(interface, port, backlog)
-        except OSError as trouble:
-            raise error.CannotListenError(interface, port, trouble) from None
-        listens = StreamPort(self._watch, opened, factory)
-        listens.startListening()
-        return listens
 
     def accept(self, port: Port, factory: IProtocolFactory) -> StreamPort:
         """
@@ -347,6 +297,6 @@ class StreamTCP:
         @return: to be stopped before the port, which goes on to own its socket.
         """
         port.stopReading()
-        accepting = StreamPort(self._watch, port.socket, factory)
+        accepting = StreamPort(self.watch, port.socket, factory)
         accepting.startListening()
         return accepting

@@ -8,6 +8,7 @@ not judged.
 
 from __future__ import annotations
 
+from functools import lru_cache
 from ipaddress import IPv4Address, IPv6Address
 from struct import Struct
 from typing import Final, NamedTuple
@@ -33,12 +34,19 @@ _PACK_IPV6: Final = Struct("!B16sH").pack
 _SHOWN: Final = frozenset(range(0x21, 0x7F)) - frozenset(b'"\\')
 
 
+@lru_cache(maxsize=4096)  # The same few are written again and again.
+def _dotted(value: int) -> str:
+    return str(IPv4Address(value))
+
+
 def describe_host(host: Host) -> str:
     r"""
     Write a host so that it can stand in a log line: no blanks, quotes or control characters.
 
     @param host: octets of a name that are not plain visible ASCII become C{\xNN}.
     """
+    if isinstance(host, IPv4Address):
+        return _dotted(int(host))
     if isinstance(host, bytes):
         return "".join(chr(octet) if octet in _SHOWN else f"\\x{octet:02x}" for octet in host)
     return str(host)
@@ -57,13 +65,9 @@ class Address(NamedTuple):
 
     def __str__(self) -> str:
         host, port = self
-        if isinstance(host, IPv4Address):
-            return f"{host}:{port}"
-        return (
-            f"[{host}]:{port}"
-            if isinstance(host, IPv6Address)
-            else f"{describe_host(host)}:{port}"
-        )
+        if isinstance(host, IPv6Address):
+            return f"[{host}]:{port}"
+        return f"{describe_host(host)}:{port}"
 
 
 UNSPECIFIED: Final = Address(IPv4Address(0), 0)
