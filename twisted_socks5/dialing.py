@@ -20,7 +20,7 @@ from itertools import chain, zip_longest
 from typing import TYPE_CHECKING, Any
 
 from twisted.internet import error
-from twisted.internet.defer import Deferred, fail
+from twisted.internet.defer import Deferred, fail, succeed
 from twisted.internet.interfaces import IProtocol, IReactorTCP, IReactorTime, ITCPTransport
 from twisted.internet.protocol import ClientFactory
 from twisted.logger import Logger
@@ -97,43 +97,45 @@ class _Single(Connecting):
     """
     A dial of one address over streams: nobody to race with, and no turn to wait for.
 
-    @ivar result: what the caller of L{HappyEyeballs.dial} got; L{None} once it has fired.
+    @ivar protocol: the application's, once it was built, unless it is not wanted any more.
+    @ivar result: what the caller of L{HappyEyeballs.dial} waits for; L{None} if that is nothing.
     """
 
-    __slots__ = ("factory", "protocol", "result")
+    __slots__ = ("factory", "protocol", "result", "wanted")
 
     def __init__(self, watch: Watch, destination: tuple[str, int], factory: IProtocolFactory):
         super().__init__(watch, destination)
         self.factory = factory
         self.protocol: IProtocol | None = None
         self.result: Deferred[IProtocol] | None = None
+        self.wanted = True
 
     def dial(self, timeout: float, source: tuple[str, int] | None) -> Deferred[IProtocol]:
         """Ask the kernel to connect; see L{HappyEyeballs.dial}."""
-        result = self.result = Deferred(self.cancelled)
         self.factory.doStart()
         self.begin(timeout, source)
-        return result
+        if self.pending:
+            self.result = Deferred(self.cancelled)
+            return self.result
+        return fail(_noProtocol()) if self.protocol is None else succeed(self.protocol)
 
     def connected(self) -> None:
         """The first and only one has won."""
-        protocol = self.protocol = _built(self.factory, named(self.destination))
-        if protocol is not None and self.result is not None:
+        self.protocol = _built(self.factory, named(self.destination))
+        if self.protocol is not None and self.wanted:
             try:
-                self.take(protocol)
+                self.take(self.protocol)
             except Exception:
                 _log.failure("The protocol could not take its connection")
                 self._abort()
-                protocol = None
         # Deferred and canceller know each other: nothing waits for the garbage collector.
-        self.protocol = None
         result, self.result = self.result, None
         if result is None:
-            return  # The dial was cancelled meanwhile.
-        if protocol is None:
+            return  # Nobody waits yet, or any more.
+        if self.protocol is None:
             result.errback(_noProtocol())
         else:
-            result.callback(protocol)
+            result.callback(self.protocol)
 
     def failed(self, reason: Exception) -> None:
         """So has the dial."""
@@ -147,15 +149,17 @@ class _Single(Connecting):
     def cancelled(self, _: Deferred[IProtocol]) -> None:
         """The caller has lost interest, perhaps in a connection that has just been made."""
         self.result = None
+        self.wanted = False
         if self.pending:
             self.abandon()
             self.factory.doStop()
         self._abort()
 
     def _abort(self) -> None:
-        transport = getattr(self.protocol, "transport", None)
-        if ITCPTransport.providedBy(transport):
-            transport.abortConnection()
+        self.protocol = None
+        if self.stream is not None:
+            # Not loseConnection, which would wait for a target that does not read.
+            self.stream.abortConnection()
 
 
 class _Attempt(ClientFactory):

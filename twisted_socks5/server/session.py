@@ -119,6 +119,23 @@ class SOCKS5ServerProtocol(TwistedProtocol):
     log = Logger()
     transport: StreamTransport  # type: ignore[assignment]  # narrower than ITransport
 
+    # How a session begins: here, so that what most sessions never have costs them nothing.
+    avatar: ISOCKS5Avatar | None = None
+    dialogue: GSSAPIDialogue | None = None
+    encapsulation: Encapsulation | None = None
+    protection: ProtectionLevel | None = None
+    #: In which of the factory's queues it is.
+    queue: DeadlineQueue[SOCKS5ServerProtocol] | None = None
+    _logout: Logout | None = None
+    _pending: Pending | None = None
+    _undertaking: Undertaking | None = None
+    _relay: TCPRelay | None = None
+    _clientEnded = False
+    _told = False
+    _paused = False
+    _kept = 0
+    _over = False
+
     def __init__(
         self,
         server: SOCKS5ServerFactory,
@@ -138,26 +155,11 @@ class SOCKS5ServerProtocol(TwistedProtocol):
         self.record = AccessRecord(
             client=textOf(peer), started=server.clock.seconds() + server.epoch
         )
-        self.avatar: ISOCKS5Avatar | None = None
         #: Whether it takes one of the places that the limits allow.
         self.counted = not overload
-        #: In which of the factory's queues it is.
-        self.queue: DeadlineQueue[SOCKS5ServerProtocol] | None = None
         self._overload = overload
-        self.encapsulation: Encapsulation | None = None
-        self.protection: ProtectionLevel | None = None
         self.negotiation = ServerNegotiation(socks4=server.settings.socks4)
         self._receiver: Callable[[bytes], None] = self._negotiate
-        self._logout: Logout | None = None
-        self._pending: Pending | None = None
-        self.dialogue: GSSAPIDialogue | None = None
-        self._undertaking: Undertaking | None = None
-        self._relay: TCPRelay | None = None
-        self._clientEnded = False
-        self._told = False
-        self._paused = False
-        self._kept = 0
-        self._over = False
 
     # What the transport tells.
 

@@ -55,9 +55,19 @@ class Connecting:
 
     @ivar destination: address and port that it leads to.
     @ivar pending: it neither stands nor has failed nor been given up.
+    @ivar stream: the connection, once it was taken.
     """
 
-    __slots__ = ("_expiry", "_fd", "_socket", "_watch", "_watched", "destination", "pending")
+    __slots__ = (
+        "_expiry",
+        "_fd",
+        "_socket",
+        "_watch",
+        "_watched",
+        "destination",
+        "pending",
+        "stream",
+    )
 
     def __init__(self, watch: Watch, destination: tuple[str, int]) -> None:
         """
@@ -66,6 +76,7 @@ class Connecting:
         """
         self.destination = destination
         self.pending = True
+        self.stream: Stream | None = None
         self._watch = watch
         self._watched = False
         self._fd = -1
@@ -120,18 +131,17 @@ class Connecting:
         else:
             self._failSoon(_errorFor(result))
 
-    def take(self, protocol: IProtocol) -> Stream:
+    def take(self, protocol: IProtocol) -> None:
         """Give the connection to its protocol."""
         connected, self._socket = self._socket, None
         if connected is None:
             raise RuntimeError("there is no connection to take, or it was taken")
-        stream = Stream(self._watch, connected, protocol)
+        stream = self.stream = Stream(self._watch, connected, protocol)
         # The stream takes the descriptor over before we let go: it stays registered.
         self._watch.addReader(stream)
         if self._watched:
             self._watch.removeWriter(self)
         protocol.makeConnection(stream)
-        return stream
 
     def abandon(self) -> None:
         """Give up; nothing more is heard of it."""
@@ -217,12 +227,11 @@ def _errorFor(number: int) -> Exception:
 class _Connector(Connecting):
     """A connection that a factory waits for, as Twisted's own reactors have it."""
 
-    __slots__ = ("_factory", "_stream")
+    __slots__ = ("_factory",)
 
     def __init__(self, watch: Watch, destination: tuple[str, int], factory: ClientFactory) -> None:
         super().__init__(watch, destination)
         self._factory = factory
-        self._stream: Stream | None = None
         factory.doStart()
 
     def getDestination(self) -> IAddress:
@@ -239,8 +248,8 @@ class _Connector(Connecting):
         """Give up, or close the connection."""
         if self.pending:
             self.stopConnecting()
-        elif self._stream is not None:
-            self._stream.loseConnection()
+        elif self.stream is not None:
+            self.stream.loseConnection()
 
     def connect(self) -> None:
         """Connect once more: not here."""
@@ -250,7 +259,7 @@ class _Connector(Connecting):
         """Let the factory build a protocol for it."""
         protocol = self._factory.buildProtocol(named(self.destination))
         if protocol is not None:
-            self._stream = self.take(protocol)
+            self.take(protocol)
 
     def failed(self, reason: Exception) -> None:
         """Tell the factory."""
@@ -289,6 +298,25 @@ class StreamTCP:
         connector = _Connector(self.watch, (host, port), factory)
         connector.begin(timeout, bindAddress)
         return connector
+
+    def listenTCP(
+        self, port: int, factory: IProtocolFactory, backlog: int = 50, interface: str = ""
+    ) -> StreamPort:
+        """
+        Listen at an address; unlike a reactor's, the port tells C{factory} neither of its start
+        nor of its stop.
+
+        @param port: 0 leaves it to the system.
+        @param interface: an IPv4 or IPv6 address.
+        @raise CannotListenError: nothing is left open.
+        """
+        try:
+            opened = listening(interface, port, backlog)
+        except OSError as trouble:
+            raise error.CannotListenError(interface, port, trouble) from None
+        listens = StreamPort(self.watch, opened, factory)
+        listens.startListening()
+        return listens
 
     def accept(self, port: Port, factory: IProtocolFactory) -> StreamPort:
         """
