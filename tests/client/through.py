@@ -46,7 +46,7 @@ class ThroughCase(SynchronousTestCase):
         self.patch(bind, "ownTowards", self.ownTowards)
         self.addCleanup(self.assertNothingLeft)
 
-    def ownTowards(self, peer: IPAddress) -> Own:
+    def ownTowards(self, peer: IPAddress, second: int) -> Own:
         """Say what the server would connect from."""
         return Own.parse(str(self.reactor.network.source((peer, 9))[0]))
 

@@ -51,7 +51,7 @@ class BindCase(AskingCase):
         super().setUp()
         self.patch(bind, "ownTowards", self.ownTowards)
 
-    def ownTowards(self, peer: IPAddress) -> Own:
+    def ownTowards(self, peer: IPAddress, second: int) -> Own:
         """Say what we would connect from, or fail as its route does."""
         network = self.reactor.network
         error = network.routeTo((peer, 9)).error

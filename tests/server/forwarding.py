@@ -119,7 +119,7 @@ class ForwardingCase(ServerCase):
         super().setUp()
         self.patch(bind, "ownTowards", self.ownTowards)
 
-    def ownTowards(self, peer: Any) -> Own:
+    def ownTowards(self, peer: Any, second: int) -> Own:
         """Say what we would connect from."""
         return Own.parse(str(self.proxy.reactor.network.source((peer, 9))[0]))
 

@@ -27,7 +27,7 @@ from twisted_socks5.interfaces import IPAddress
 from twisted_socks5.server import bind
 from twisted_socks5.server.bind import TRIES, WAYS_MISSED, Bind
 from twisted_socks5.server.bound import PORTS_TRIED, Own
-from twisted_socks5.server.listeners import Listeners
+from twisted_socks5.server.listeners import listen
 from twisted_socks5.testing import Peer
 from twisted_socks5.wire import Address, pack_request4
 
@@ -91,7 +91,7 @@ class AddressTests(BindCase):
         self.reactor.names.add("many.example", [f"203.0.113.{n}" for n in range(200)])
         tried: list[IPAddress] = []
 
-        def noWay(peer: IPAddress) -> Own:
+        def noWay(peer: IPAddress, second: int) -> Own:
             tried.append(peer)
             raise OSError(errno.ENETUNREACH, "no way")
 
@@ -268,8 +268,7 @@ class PortTests(BindCase):
 
     def test_nothingToTry(self) -> None:
         """Without a port to try it fails like that."""
-        listeners = Listeners(self.reactor, None)
-        error = self.assertRaises(RequestError, listeners.open, [OWN], [], None)
+        error = self.assertRaises(RequestError, listen, self.reactor, [OWN], [], None)
         self.assertEqual(
             (error.reply, error.reason), (1, f"cannot listen on {OWN}: no port to try")
         )

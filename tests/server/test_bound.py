@@ -8,7 +8,7 @@ from random import Random
 from twisted.internet.address import IPv4Address, IPv6Address, UNIXAddress
 from twisted.trial.unittest import SynchronousTestCase
 
-from twisted_socks5.server.bound import PORTS_TRIED, Own, named, own, portsFrom
+from twisted_socks5.server.bound import PORTS_TRIED, Own, named, own, ownTowards, portsFrom
 
 
 class OwnTests(SynchronousTestCase):
@@ -29,6 +29,25 @@ class OwnTests(SynchronousTestCase):
         """An address as a socket names it."""
         self.assertEqual(Own.parse("192.0.2.1"), Own(ip_address("192.0.2.1"), "192.0.2.1"))
         self.assertEqual(Own.parse("fe80::1%eth0"), Own(ip_address("fe80::1"), "fe80::1%eth0"))
+
+
+class WayTests(SynchronousTestCase):
+    """Where this host would connect from."""
+
+    def test_onceASecond(self) -> None:
+        """The routing table is asked once for a peer, and again in another second."""
+        here = ip_address("127.0.0.1")
+        ownTowards.cache_clear()
+        for second, asked in ((7, 1), (7, 1), (8, 2)):
+            self.assertEqual(ownTowards(here, second), Own(here, "127.0.0.1"))
+            self.assertEqual(ownTowards.cache_info().misses, asked)
+
+    def test_noWay(self) -> None:
+        """There may be a way a moment later: that there is none is not remembered."""
+        ownTowards.cache_clear()
+        for asked in (1, 2):
+            self.assertRaises(OSError, ownTowards, ip_address("255.255.255.255"), 7)
+            self.assertEqual(ownTowards.cache_info().misses, asked)
 
 
 class NamedTests(SynchronousTestCase):

@@ -353,7 +353,7 @@ class BindTests(CommandCase):
         super().setUp()
         self.patch(bind, "ownTowards", self.ownTowards)
 
-    def ownTowards(self, peer: IPAddress) -> Own:
+    def ownTowards(self, peer: IPAddress, second: int) -> Own:
         """Say what we would connect from."""
         return Own.parse(str(self.proxy.reactor.network.source((peer, 9))[0]))
 

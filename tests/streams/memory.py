@@ -1,5 +1,5 @@
 """
-What streams find below them, in memory: the module C{socket}, and C{os} for a few calls.
+What streams find below them, in memory: the module C{socket}.
 
 Streams make their sockets themselves, so a test gives their modules another C{socket} to make
 them of.
@@ -18,31 +18,31 @@ from tests.relay.kernel import MemoryKernel
 from twisted_socks5.relay import splice
 from twisted_socks5.relay.splice import PIPES
 from twisted_socks5.streams import ReactorWatch, StreamTCP, accepting, connecting
-from twisted_socks5.testing import ListeningSocket, MemoryReactor, MemorySocket, StreamSocket
+from twisted_socks5.testing import (
+    ListeningSocket,
+    MemoryReactor,
+    MemorySocket,
+    Network,
+    StreamSocket,
+)
 
 
-class Duplicate:
+class Listening(ListeningSocket):
     """
-    Another descriptor of a listening socket.
+    A socket that listens.
 
     @ivar failures: what the next calls of C{accept} fail with.
     """
 
-    def __init__(self, item: ListeningSocket) -> None:
-        self._item = item
+    def __init__(self, network: Network, family: int) -> None:
+        super().__init__(network, family)
         self.failures: list[int] = []
 
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._item, name)
-
-    def accept(self) -> Any:
+    def accept(self) -> tuple[StreamSocket, tuple[Any, ...]]:
         """Accept, or fail."""
         if self.failures:
             raise OSError(self.failures.pop(0), "as the test says")
-        return self._item.accept()
-
-    def close(self) -> None:
-        """Close this one; the other goes on listening."""
+        return super().accept()
 
 
 class MemorySockets:
@@ -63,31 +63,35 @@ class MemorySockets:
     def __getattr__(self, name: str) -> Any:
         return getattr(socket, name)
 
-    def socket(self, family: int = -1, kind: int = -1, fileno: int = -1) -> Any:
+    def socket(self, family: int, kind: int) -> Any:
         """
         Make a socket.
 
         @raise OSError: C{EMFILE}, if it shall be.
         """
+        return self.make(StreamSocket, family)
+
+    def make(self, kind: type[MemorySocket], family: int) -> Any:
+        """Make a socket of this kind; see L{socket}."""
         if self.noDescriptor:
             raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
-        if fileno < 0:
-            made: Any = StreamSocket(self._network, family)
-        else:
-            found: MemorySocket = self._network.sockets[fileno]
-            if not isinstance(found, ListeningSocket):
-                raise TypeError(found)
-            made = Duplicate(found)
+        made = kind(self._network, family)
         self.made.append(made)
         return made
 
 
-class MemoryOS:
-    """The module C{os}, whose C{dup} gives a descriptor in memory once more."""
+class ListeningSockets:
+    """The same module, for those who make sockets to listen."""
 
-    def dup(self, descriptor: int) -> int:
-        """Duplicate."""
-        return descriptor
+    def __init__(self, sockets: MemorySockets) -> None:
+        self._sockets = sockets
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._sockets, name)
+
+    def socket(self, family: int, kind: int) -> Any:
+        """Make a socket; see L{MemorySockets.socket}."""
+        return self._sockets.make(Listening, family)
 
 
 def streamsOn(
@@ -100,8 +104,8 @@ def streamsOn(
     """
     sockets = MemorySockets(reactor)
     test.patch(connecting, "socket", sockets)
-    test.patch(accepting, "socket", sockets)
-    test.patch(accepting, "os", MemoryOS())
+    test.patch(accepting, "socket", ListeningSockets(sockets))
+    test.patch(accepting, "accepted", lambda opened: opened.accept())
     kernel = MemoryKernel()
     kernel.network = reactor.network
     PIPES.close()

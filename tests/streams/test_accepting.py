@@ -3,19 +3,30 @@
 from __future__ import annotations
 
 import errno
+import os
 import socket
+from types import SimpleNamespace
 from typing import Any, cast
 
 from twisted.internet.address import IPv4Address, IPv6Address
+from twisted.internet.error import CannotListenError
 from twisted.internet.interfaces import IListeningPort
 from twisted.internet.protocol import connectionDone
 from twisted.internet.tcp import Port
 from twisted.trial.unittest import SynchronousTestCase
+from zope.interface.verify import verifyObject
 
-from tests.streams.memory import Duplicate, streamsOn
-from twisted_socks5.streams import Stream
-from twisted_socks5.streams.accepting import BATCH, EXHAUSTED
-from twisted_socks5.testing import MemoryReactor, Peer, PeerFactory, PlainPeer
+from tests.streams.memory import Listening, streamsOn
+from twisted_socks5.streams import ReactorWatch, Stream, StreamPort
+from twisted_socks5.streams import accepting as module
+from twisted_socks5.streams.accepting import BATCH, EXHAUSTED, accepted, listening
+from twisted_socks5.testing import (
+    ListeningSocket,
+    MemoryReactor,
+    Peer,
+    PeerFactory,
+    PlainPeer,
+)
 
 HERE = "192.0.2.10"
 
@@ -49,18 +60,18 @@ class AcceptCase(SynchronousTestCase):
 
     def listen(self, interface: str = HERE) -> None:
         """Listen, and accept."""
-        self.listening: IListeningPort = self.reactor.listenTCP(
-            80, self.factory, interface=interface
-        )
-        self.port = self.tcp.accept(cast(Port, self.listening), self.factory)
+        self.port = self.tcp.listenTCP(80, self.factory, 10, interface)
+
+    def close(self) -> None:
+        """Listen no more."""
+        self.port.stopListening()
 
     def assertNothingLeft(self) -> None:
         """Nothing is left once both sides have ended."""
         for peer in (*self.clients, *self.factory.peers):
             peer.abort()
         self.settle()
-        self.port.stop()
-        self.listening.stopListening()
+        self.close()
         self.settle()
         self.assertEqual(self.reactor.leftOver(), [])
 
@@ -80,9 +91,16 @@ class AcceptCase(SynchronousTestCase):
         self.clients.append(factory.peer)
         return factory.peer
 
-    def duplicate(self) -> Duplicate:
-        """Find the descriptor that is accepted from."""
-        return cast(Duplicate, self.sockets.made[-1])
+    def handle(self) -> ListeningSocket:
+        """Find the socket that is accepted from."""
+        (found,) = self.reactor.listeners()
+        return cast(ListeningSocket, found)
+
+    def troubled(self, *failures: int) -> list[int]:
+        """Let the next calls of C{accept} fail; @return: the failures that are still to come."""
+        handle = cast(Listening, self.handle())
+        handle.failures = list(failures)
+        return handle.failures
 
 
 class AcceptedTests(AcceptCase):
@@ -100,22 +118,25 @@ class AcceptedTests(AcceptCase):
         self.settle()
         self.assertEqual((peer.received, client.received), (b"question", b"answer"))
         self.assertEqual(self.port.logPrefix(), "StreamPort")
+        self.assertEqual(self.port.getHost(), IPv4Address("TCP", HERE, 80))
+        self.assertTrue(verifyObject(IListeningPort, self.port))
 
     def test_ipv6(self) -> None:
         """Of either family."""
-        self.port.stop()
-        self.listening.stopListening()
+        self.close()
         self.settle()
         self.listen("2001:db8::10")
         self.connect(host="2001:db8::10")
         peer: Any = self.factory.peer
         self.assertIsInstance(peer.transport.getPeer(), IPv6Address)
+        self.assertEqual(self.port.getHost(), IPv6Address("TCP", "2001:db8::10", 80))
 
     def test_options(self) -> None:
         """What is accepted inherits its options from the port."""
-        options = self.duplicate().options
+        options = self.handle().options
         self.assertTrue(options[socket.IPPROTO_TCP, socket.TCP_NODELAY])
         self.assertTrue(options[socket.SOL_SOCKET, socket.SO_KEEPALIVE])
+        self.assertTrue(options[socket.SOL_SOCKET, socket.SO_OOBINLINE])
 
     def test_firstWord(self) -> None:
         """What a client has said by then is read without a further turn."""
@@ -144,12 +165,13 @@ class AcceptedTests(AcceptCase):
         self.assertTrue(client.eof)
 
     def test_stop(self) -> None:
-        """Once it is stopped, nobody is accepted; it may be told twice."""
+        """Once it is stopped, nobody is accepted, nor turned away; it may be told twice."""
         self.port.stop()
         self.port.stop()
         self.assertEqual(self.port.fileno(), -1)
-        self.connect()
+        client = self.connect()
         self.assertEqual(self.factory.peers, [])
+        self.assertIsNone(client.lost)
 
     def test_lost(self) -> None:
         """What the reactor can't watch any more has stopped."""
@@ -164,13 +186,88 @@ class AcceptedTests(AcceptCase):
         build = self.factory.buildProtocol
 
         def stop(addr: Any) -> Any:
-            self.port.stop()
+            self.stop()
             return build(addr)
 
         self.patch(self.factory, "buildProtocol", stop)
         self.port.doRead()
         self.assertEqual(len(self.factory.peers), 1)
         self.assertEqual(self.reactor.getDelayedCalls(), [])
+
+    def stop(self) -> None:
+        """Stop, as the port's owner does first."""
+        self.port.stopListening()
+
+
+class AcceptedForTwistedTests(AcceptedTests):
+    """The same from a port that Twisted has opened."""
+
+    def listen(self, interface: str = HERE) -> None:
+        """Listen, and accept."""
+        self.theirs: Any = self.reactor.listenTCP(80, self.factory, interface=interface)
+        self.port = self.tcp.accept(cast(Port, self.theirs), self.factory)
+
+    def close(self) -> None:
+        """Listen no more."""
+        self.port.stop()
+        self.theirs.stopListening()
+
+    def stop(self) -> None:
+        """Stop, as the port's owner does first."""
+        self.port.stop()
+
+    def test_given(self) -> None:
+        """The socket is the port's, and stays open until the port is stopped."""
+        self.port.stop()
+        self.assertEqual(self.handle().fileno(), self.theirs.fileno())
+
+
+class ListeningTests(AcceptCase):
+    """Ports of our own."""
+
+    def test_closedAtOnce(self) -> None:
+        """The port is free as soon as it is stopped, and who waited is reset; stop it twice."""
+        self.reactor.removeReader(self.port)
+        client = self.connect()
+        self.port.stopListening()
+        self.port.stopListening()
+        self.assertEqual(self.reactor.listeners(), [])
+        self.settle()
+        self.assertTrue(client.wasReset)
+        self.listen()
+
+    def test_stoppedFirst(self) -> None:
+        """What has been stopped, or can't be watched any more, is still to be closed."""
+        for stop in (self.port.stop, lambda: self.port.connectionLost(connectionDone)):
+            stop()
+            self.assertEqual(len(self.reactor.listeners()), 1)
+            self.port.stopListening()
+            self.assertEqual(self.reactor.listeners(), [])
+            self.listen()
+
+    def test_anyPort(self) -> None:
+        """The system chooses a port that is free."""
+        port = self.tcp.listenTCP(0, self.factory, interface=HERE)
+        self.assertGreater(port.getHost().port, 80)
+        port.stopListening()
+
+    def test_taken(self) -> None:
+        """A port that is taken is told as reactors do, and nothing is left open."""
+        for error, port in ((errno.EADDRINUSE, 80), (errno.EACCES, 81)):
+            self.reactor.route(HERE, 81, error=errno.EACCES)
+            failure = self.assertRaises(
+                CannotListenError, self.tcp.listenTCP, port, self.factory, 10, HERE
+            )
+            self.assertEqual(failure.socketError.errno, error)
+            self.assertEqual(len(self.reactor.listeners()), 1)
+
+    def test_noDescriptor(self) -> None:
+        """So is the lack of a descriptor."""
+        self.sockets.noDescriptor = True
+        failure = self.assertRaises(
+            CannotListenError, self.tcp.listenTCP, 81, self.factory, 10, HERE
+        )
+        self.assertEqual(failure.socketError.errno, errno.EMFILE)
 
 
 class TroubleTests(AcceptCase):
@@ -220,7 +317,7 @@ class TroubleTests(AcceptCase):
     def test_gone(self) -> None:
         """Connections that have ended while they waited are passed over."""
         for number in (errno.ECONNABORTED, errno.EPROTO, errno.EPERM, errno.ENETUNREACH):
-            self.duplicate().failures = [number]
+            self.troubled(number)
             before = len(self.factory.peers)
             self.connect()
             self.assertEqual(len(self.factory.peers), before + 1)
@@ -230,19 +327,19 @@ class TroubleTests(AcceptCase):
         """Without descriptors clients wait, and so does the port: it does not ask all the time."""
         for number in (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM):
             before = len(self.factory.peers)
-            self.duplicate().failures = [number, number]
+            failures = self.troubled(number, number)
             self.connect(b"hello")
-            self.assertEqual(self.duplicate().failures, [number])
+            self.assertEqual(failures, [number])
             self.assertEqual(len(self.factory.peers), before)
             self.reactor.advance(EXHAUSTED)
-            self.assertEqual(self.duplicate().failures, [])
+            self.assertEqual(failures, [])
             self.reactor.advance(EXHAUSTED)
             self.assertEqual(self.factory.peers[-1].received, b"hello")
             self.assertEqual(self.reactor.getDelayedCalls(), [])
 
     def test_stoppedWhileExhausted(self) -> None:
         """It can be stopped while it waits."""
-        self.duplicate().failures = [errno.EMFILE]
+        self.troubled(errno.EMFILE)
         self.connect()
         self.assertEqual(len(self.reactor.getDelayedCalls()), 1)
         self.port.stop()
@@ -250,8 +347,87 @@ class TroubleTests(AcceptCase):
 
     def test_brokenPort(self) -> None:
         """A port that is broken for good is not asked all the time either."""
-        self.duplicate().failures = [errno.EINVAL]
+        self.troubled(errno.EINVAL)
         self.connect()
         self.assertEqual(len(self.reactor.getDelayedCalls()), 1)
         self.reactor.advance(1)
         self.assertEqual(len(self.factory.peers), 1)
+
+
+class SocketTests(SynchronousTestCase):
+    """The socket of a port of our own, as the kernel sees it."""
+
+    def opened(self, interface: str = "127.0.0.1", port: int = 0) -> socket.socket:
+        """Open one."""
+        handle = listening(interface, port, 10)
+        self.addCleanup(handle.close)
+        return handle
+
+    def test_nonblocking(self) -> None:
+        """It does not block, and no program that is started inherits it."""
+        handle = self.opened()
+        self.assertFalse(os.get_blocking(handle.fileno()))
+        self.assertFalse(handle.get_inheritable())
+        self.assertRaises(BlockingIOError, handle.accept)
+
+    def test_otherSystems(self) -> None:
+        """So it is where that takes a call of its own; and where a port could be taken away."""
+        self.patch(module, "_NONBLOCKING", 0)
+        self.patch(module, "_STREAM", socket.SOCK_STREAM)
+        self.assertTrue(self.opened().getsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR))
+        self.patch(module, "os", SimpleNamespace(name="nt"))
+        handle = self.opened()
+        self.assertFalse(os.get_blocking(handle.fileno()))
+        self.assertRaises(BlockingIOError, handle.accept)
+        self.assertFalse(handle.getsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR))
+
+    def test_families(self) -> None:
+        """Of either family; a zone id is understood."""
+        for interface, name in (
+            ("127.0.0.1", ("127.0.0.1",)),
+            ("::1", ("::1", 0, 0)),
+            ("::1%1", ("::1", 0, 0)),
+        ):
+            host, port, *more = self.opened(interface).getsockname()
+            self.assertEqual((host, *more), name)
+            self.assertGreater(port, 0)
+
+    def test_again(self) -> None:
+        """A port is free again while a connection that was accepted on it goes on."""
+        first = self.opened()
+        name = first.getsockname()
+        with socket.create_connection(name):
+            accepted, _ = first.accept()
+            self.addCleanup(accepted.close)
+            self.assertRaises(OSError, listening, *name, 10)
+            first.close()
+            self.opened(*name)
+
+    def test_accepted(self) -> None:
+        """It accepts as any other does, in either family."""
+        for interface, family in (("127.0.0.1", socket.AF_INET), ("::1", socket.AF_INET6)):
+            handle = self.opened(interface)
+            self.assertRaises(BlockingIOError, accepted, handle)
+            with socket.create_connection(handle.getsockname()[:2]) as client:
+                found, name = accepted(handle)
+                with found:
+                    self.assertEqual(name, client.getsockname())
+                    self.assertEqual(found.getpeername(), client.getsockname())
+                    self.assertEqual((found.family, found.type), (family, socket.SOCK_STREAM))
+                    self.assertFalse(found.get_inheritable())
+
+    def test_inherited(self) -> None:
+        """What is accepted has the port's options, by the kernel's doing."""
+        handle = self.opened()
+        watch = ReactorWatch(MemoryReactor())
+        self.patch(watch, "addReader", lambda _: None)
+        StreamPort(watch, handle, PeerFactory()).startListening()
+        with socket.create_connection(handle.getsockname()):
+            accepted, _ = handle.accept()
+            self.addCleanup(accepted.close)
+            for level, option in (
+                (socket.IPPROTO_TCP, socket.TCP_NODELAY),
+                (socket.SOL_SOCKET, socket.SO_KEEPALIVE),
+                (socket.SOL_SOCKET, socket.SO_OOBINLINE),
+            ):
+                self.assertTrue(accepted.getsockopt(level, option))

@@ -24,32 +24,34 @@ DST.PORT filters nothing (see L{Expected}); whether it chooses the port is the o
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from random import Random, SystemRandom
 from typing import TYPE_CHECKING
 
-from twisted.internet.defer import maybeDeferred, succeed
-from twisted.internet.protocol import Protocol, ServerFactory
+from twisted.internet.interfaces import IProtocolFactory
+from twisted.internet.protocol import Protocol
 from twisted.logger import Logger
 from twisted.python.failure import Failure
+from zope.interface import implementer
 
 from twisted_socks5.addresses import ipAddress
 from twisted_socks5.config import PortChoice
 from twisted_socks5.dialing import HappyEyeballs
 from twisted_socks5.errors import Forbidden, RequestError, ResolutionError
 from twisted_socks5.failures import mostTelling, replyFor
+from twisted_socks5.interfaces import Access
 from twisted_socks5.relay import Leg
 from twisted_socks5.relay.tcp import tune
 from twisted_socks5.server.bound import Own, named, own, ownTowards, portsFrom
 from twisted_socks5.server.destinations import normalised, permittedAddresses, resolved
 from twisted_socks5.server.expected import Expected
-from twisted_socks5.server.listeners import Listeners
+from twisted_socks5.server.listeners import close, listen
 from twisted_socks5.wire import UNSPECIFIED, Address, Reply
 from twisted_socks5.wire.constants import SOCKS4_VERSION
 
 if TYPE_CHECKING:
     from twisted.internet.defer import Deferred
-    from twisted.internet.interfaces import IAddress, IDelayedCall, IProtocol, ITransport
+    from twisted.internet.interfaces import IAddress, IListeningPort, IProtocol, ITransport
 
     from twisted_socks5.interfaces import IPAddress
     from twisted_socks5.server.session import SOCKS5ServerProtocol
@@ -71,18 +73,18 @@ STRANGERS_LOGGED = 3
 class PeerLeg(Leg):
     """The leg of the peer, which says when it is connected."""
 
-    __slots__ = ("_connected",)
+    __slots__ = ("_awaited",)
 
-    def __init__(self, connected: Callable[[PeerLeg], object]) -> None:
+    def __init__(self, bind: Bind, peer: Address) -> None:
         super().__init__()
-        self._connected = connected
+        self._awaited = (bind, peer)
 
     def makeConnection(self, transport: ITransport) -> None:
         """Take a transport, and say so."""
         super().makeConnection(transport)
-        connected = self._connected
-        del self._connected  # it knows the whole session, and a leg may outlive that
-        connected(self)
+        bind, peer = self._awaited
+        del self._awaited  # it knows the whole session, and a leg may outlive that
+        bind.connected(self, peer)
 
 
 class Stranger(Protocol):
@@ -93,21 +95,27 @@ class Stranger(Protocol):
         self.transport.abortConnection()  # type: ignore[union-attr]  # made, so there is one
 
 
-class ArrivalFactory(ServerFactory):
-    """Asks what to make of each who connects."""
-
-    noisy = False
-
-    def __init__(self, arrived: Callable[[IAddress], IProtocol]) -> None:
-        self._arrived = arrived
-
-    def buildProtocol(self, addr: IAddress | None) -> IProtocol | None:  # type: ignore[override]
-        """Let them in, or not."""
-        return None if addr is None else self._arrived(addr)
-
-
+@implementer(IProtocolFactory)
 class Bind:
-    """One BIND: an L{Undertaking<twisted_socks5.server.session.Undertaking>}."""
+    """
+    One BIND: an L{Undertaking<twisted_socks5.server.session.Undertaking>}, and the factory of
+    who connects meanwhile.
+    """
+
+    __slots__ = (
+        "_access",
+        "_bound",
+        "_expected",
+        "_finding",
+        "_host",
+        "_lastStranger",
+        "_listening",
+        "_request",
+        "_session",
+        "_strangers",
+    )
+
+    _expected: Expected
 
     #: Chooses ports.
     random: Random = SystemRandom()
@@ -119,23 +127,31 @@ class Bind:
         @param session: whose request it is.
         @param request: the request.
         """
-        server = session.server
         self._session = session
         self._request = request
-        self._name: str | None = None
-        self._expected = Expected((), server.settings.bind_peers)
-        self._listeners = Listeners(server.reactor, server.streams)
+        self._host = normalised(request.destination.host)
+        self._access = session.access(request, self._host)
         self._bound = UNSPECIFIED
         self._finding: Deferred[None] | None = None
-        #: Runs while somebody may still come.
-        self._expiry: IDelayedCall | None = None
+        #: Where somebody may still come.
+        self._listening: Sequence[IListeningPort] = ()
         self._strangers = 0
         self._lastStranger = UNSPECIFIED
 
     def start(self) -> None:
         """Find out who is expected; then listen, and tell the client where."""
-        self._finding = maybeDeferred(self._find).addCallback(self._listen)
-        self._finding.addErrback(self._session.fail)
+        session, host, access = self._session, self._host, self._access
+        if isinstance(host, str):
+            found = resolved(host, session.server.lookup, session.rules, access)
+            self._finding = found.addCallback(_specified, host).addCallback(self._listen)
+            self._finding.addErrback(session.fail)
+        elif int(host):
+            self._listen(permittedAddresses([host], session.rules, access))
+        else:
+            verdict = session.rules.judge(access)
+            if not verdict.permitted:
+                raise Forbidden(verdict.reason)
+            self._listen([])
 
     def clientEnded(self) -> None:
         """The client's FIN: whoever came now would come in vain."""
@@ -145,6 +161,14 @@ class Bind:
     def drain(self, reason: str) -> None:
         """Nobody will come in time: say so, and listen no more."""
         self._session.refuse(Reply.GENERAL_FAILURE, reason)
+
+    def expired(self) -> None:
+        """Nobody has come in time: say so, and listen no more."""
+        seconds = self._session.server.settings.bind_timeout
+        self._session.refuse(
+            Reply.TTL_EXPIRED,
+            f"no connection from {self._expected} to {self._bound} within {seconds:g} s",
+        )
 
     def cancel(self) -> None:
         """Let nobody in any more, and write down who was not."""
@@ -156,55 +180,42 @@ class Bind:
 
     # Who is expected, and where.
 
-    def _find(self) -> Deferred[list[IPAddress]]:
-        """Find the peer's addresses; none are anybody's."""
-        session = self._session
-        host = normalised(self._request.destination.host)
-        access = session.access(self._request, host)
-        if isinstance(host, str):
-            self._name = host
-            found = resolved(host, session.server.lookup, session.rules, access)
-            return found.addCallback(_specified, host)
-        if int(host):
-            return succeed(permittedAddresses([host], session.rules, access))
-        verdict = session.rules.judge(access)
-        if not verdict.permitted:
-            raise Forbidden(verdict.reason)
-        return succeed([])
-
     def _listen(self, addresses: list[IPAddress]) -> None:
         """Listen for who has these addresses, and send the first reply."""
         session, server = self._session, self._session.server
         settings = server.settings
         self._expected = Expected(addresses, settings.bind_peers)
         ends = self._ends(addresses)
-        port = self._listeners.open(
+        self._listening, port = listen(
+            server.streams or server.reactor,
             [end.interface for end in ends],
             self._portsToTry(len(ends)),
-            ArrivalFactory(self._arrived),
+            self,
         )
-        self._bound = Address(ends[0].address, port)
-        self._expiry = server.clock.callLater(settings.bind_timeout, self._expired)
+        address = ends[0].address
+        self._bound = Address(address, port)
         server.binds.add(self)
-        session.promise(Address(named(ends[0].address, settings.advertised), port))
+        session.promise(Address(named(address, settings.advertised), port))
 
     def _ends(self, addresses: Sequence[IPAddress]) -> list[Own]:
         """Say where to listen, at one address of a family; the first is the one to be named."""
         session = self._session
         ends = self._ways(addresses) if addresses else [own(session.transport.getHost())]
-        version = session.client.version if session.client is not None else 0
         if self._request.version == SOCKS4_VERSION:
-            version = 4
-            ends = [end for end in ends if end.address.version == version]
+            ends = [end for end in ends if end.address.version == 4]
             if not ends:
                 raise RequestError(
                     Reply.ADDRESS_TYPE_NOT_SUPPORTED, "SOCKS4 cannot name an IPv6 address"
                 )
-        return sorted(ends, key=lambda end: end.address.version != version)
+        elif len(ends) > 1 and session.client is not None:
+            version = session.client.version
+            ends.sort(key=lambda end: end.address.version != version)
+        return ends
 
     def _ways(self, addresses: Sequence[IPAddress]) -> list[Own]:
         """Find our address, for each family, on the way to the first that there is a way to."""
-        dialer = self._session.server.dialer
+        server = self._session.server
+        dialer, second = server.dialer, int(server.clock.seconds())
         sources = dialer.sources if isinstance(dialer, HappyEyeballs) else {}
         ways: dict[int, Own] = {}
         failures: list[tuple[Reply, str]] = []
@@ -214,7 +225,7 @@ class Bind:
                 continue
             try:
                 source = sources.get(version)
-                ways[version] = Own.parse(source[0]) if source else ownTowards(address)
+                ways[version] = Own.parse(source[0]) if source else ownTowards(address, second)
             except OSError as error:
                 reply, text = replyFor(error)
                 failures.append((reply, f"no way to {address}: {text}"))
@@ -239,10 +250,10 @@ class Bind:
 
     # Who comes.
 
-    def _arrived(self, addr: IAddress) -> IProtocol:
+    def buildProtocol(self, addr: IAddress | None) -> IProtocol:
         """Somebody has connected: is it the peer?"""
-        found = ipAddress(addr)
-        if self._expiry is None or found is None:
+        found = ipAddress(addr) if addr is not None and self._listening else None
+        if found is None:
             return Stranger()  # the peer has come before, in the same turn
         peer = Address(*found)
         try:
@@ -254,7 +265,7 @@ class Bind:
             self._turnedAway(peer, objection)
             return Stranger()
         self._release()
-        return PeerLeg(lambda leg: self._connected(leg, peer))
+        return PeerLeg(self, peer)
 
     def _objection(self, address: IPAddress) -> str:
         """Say why who comes from C{address} is not let in; nothing, if it is."""
@@ -262,8 +273,10 @@ class Bind:
         if not self._expected.includes(address):
             peers = session.server.settings.bind_peers
             return f"expected is {self._expected} (bind-peers: {peers.value})"
-        access = session.access(self._request, self._name or address)
-        verdict = session.rules.judge(access._replace(address=address))
+        access = self._access
+        if not (isinstance(self._host, str) or address == self._host):
+            access = session.access(self._request, address)
+        verdict = session.rules.judge(Access(*access[:5], address))
         return "" if verdict.permitted else verdict.reason
 
     def _turnedAway(self, stranger: Address, objection: str) -> None:
@@ -279,7 +292,7 @@ class Bind:
                 reason=objection,
             )
 
-    def _connected(self, leg: PeerLeg, peer: Address) -> None:
+    def connected(self, leg: PeerLeg, peer: Address) -> None:
         """The peer is connected: send the second reply, and relay."""
         try:
             tune(leg.transport)
@@ -289,25 +302,21 @@ class Bind:
             leg.transport.abortConnection()
             self._session.fail(Failure())
 
-    # The end.
+    def doStart(self) -> None:
+        """A port listens; there is nothing to begin for that."""
 
-    def _expired(self) -> None:
-        """Nobody has come."""
-        seconds = self._session.server.settings.bind_timeout
-        self._session.refuse(
-            Reply.TTL_EXPIRED,
-            f"no connection from {self._expected} to {self._bound} within {seconds:g} s",
-        )
+    def doStop(self) -> None:
+        """A port listens no more."""
+
+    # The end.
 
     def _release(self) -> None:
         """Call the lookup off, and listen no more."""
         if self._finding is not None:
             self._finding.cancel()
-        self._listeners.close()
+        listening, self._listening = self._listening, ()
+        close(listening)
         self._session.server.binds.discard(self)
-        expiry, self._expiry = self._expiry, None
-        if expiry is not None and expiry.active():
-            expiry.cancel()
 
 
 def _specified(addresses: list[IPAddress], name: str) -> list[IPAddress]:

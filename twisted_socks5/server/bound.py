@@ -8,6 +8,7 @@ the operator says leads to it from outside.  Nothing here binds or listens.
 from __future__ import annotations
 
 import socket
+from functools import lru_cache
 from ipaddress import IPv4Address, ip_address
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -41,10 +42,11 @@ class Own(NamedTuple):
     address: IPAddress
     interface: str
 
-    @classmethod
-    def parse(cls, text: str) -> Own:
+    @staticmethod
+    @lru_cache(maxsize=64)
+    def parse(text: str) -> Own:
         """Read an address as a socket names it; mapped ones are of IPv4."""
-        return cls(unmapped(ip_address(scopeless(text))), text)
+        return Own(unmapped(ip_address(scopeless(text))), text)
 
 
 def own(host: IAddress) -> Own:
@@ -61,11 +63,13 @@ def own(host: IAddress) -> Own:
     return Own(address, str(address) if address.version == 4 else host.host)  # type: ignore[attr-defined]
 
 
-def ownTowards(peer: IPAddress) -> Own:
+@lru_cache(maxsize=256)
+def ownTowards(peer: IPAddress, second: int) -> Own:  # noqa: ARG001  # tells answers apart
     """
     Find the address that this host would connect to another from: a question for the routing
     table, which a UDP socket asks when it is connected.  Nothing is sent.
 
+    @param second: what time it is; a way that was found in this second is not looked for again.
     @raise OSError: there is no way to C{peer}.
     """
     family = socket.AF_INET if peer.version == 4 else socket.AF_INET6

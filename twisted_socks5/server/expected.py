@@ -23,39 +23,39 @@ if TYPE_CHECKING:
 #: How many of a name's addresses stand in a line of the log.
 SHOWN = 4
 
-# How many bits of an address count, by IP version.
-_BITS = {BindPeers.EXACT: {4: 32, 6: 128}, BindPeers.NETWORK: {4: 24, 6: 64}}
+# How many bits of an address neighbours have in common, by IP version.
+_COMMON = {4: 24, 6: 64}
 
 
 class Expected:
     """Whom one BIND waits for; as text, for the log."""
+
+    __slots__ = ("_addresses", "_neighbours")
 
     def __init__(self, addresses: Sequence[IPAddress], peers: BindPeers) -> None:
         """
         @param addresses: the peer's; none are anybody's.
         @param peers: who may come in its stead.
         """
-        self._networks: list[IPv4Network | IPv6Network] = []
-        if peers is not BindPeers.ANYONE:
-            bits = _BITS[peers]
-            networks = [
-                ip_network(f"{address}/{bits[address.version]}", strict=False)
-                for address in addresses
-            ]
-            self._networks = list(dict.fromkeys(networks))
+        self._addresses = () if peers is BindPeers.ANYONE else addresses
+        self._neighbours = peers is BindPeers.NETWORK
 
     def includes(self, address: IPAddress) -> bool:
         """Tell whether C{address} may be that of the peer."""
-        return not self._networks or any(address in network for network in self._networks)
+        addresses = self._addresses
+        if not addresses or address in addresses:
+            return True
+        return self._neighbours and _network(address) in map(_network, addresses)
 
     def __str__(self) -> str:
-        if not self._networks:
+        addresses = self._addresses
+        shown = map(_network, addresses) if self._neighbours else addresses
+        texts = list(dict.fromkeys(map(str, shown)))
+        if not texts:
             return "anybody"
-        shown = [_shown(network) for network in self._networks[:SHOWN]]
-        more = len(self._networks) - len(shown)
-        return ", ".join(shown) + (f" and {more} more" if more else "")
+        more = len(texts) - SHOWN
+        return ", ".join(texts[:SHOWN]) + (f" and {more} more" if more > 0 else "")
 
 
-def _shown(network: IPv4Network | IPv6Network) -> str:
-    single = network.prefixlen == network.max_prefixlen
-    return str(network.network_address if single else network)
+def _network(address: IPAddress) -> IPv4Network | IPv6Network:
+    return ip_network(f"{address}/{_COMMON[address.version]}", strict=False)

@@ -27,7 +27,6 @@ from twisted_socks5.wire.constants import SOCKS4_VERSION
 
 if TYPE_CHECKING:
     from twisted.internet.defer import Deferred
-    from twisted.internet.interfaces import IDelayedCall
 
     from twisted_socks5.interfaces import IFarBind
     from twisted_socks5.server.session import SOCKS5ServerProtocol
@@ -45,7 +44,6 @@ class ForwardedBind(Forwarded):
         super().__init__(session, request)
         #: What the next proxy has granted, until it is handed over.
         self._far: IFarBind | None = None
-        self._expiry: IDelayedCall | None = None
         self._waiting: Deferred[None] | None = None
 
     def clientEnded(self) -> None:
@@ -56,6 +54,15 @@ class ForwardedBind(Forwarded):
     def drain(self, reason: str) -> None:
         """Nobody will come in time: say so, and have nobody listen any more."""
         self._session.refuse(Reply.GENERAL_FAILURE, reason)
+
+    def expired(self) -> None:
+        """Nobody has come in time: say so, and have nobody listen any more."""
+        seconds = self._session.server.settings.bind_timeout
+        self._session.refuse(
+            Reply.TTL_EXPIRED,
+            f"via {self.via.name}: no connection for {self._request.destination} within "
+            f"{seconds:g} s",
+        )
 
     def cancel(self) -> None:
         """Let nobody come any more."""
@@ -87,7 +94,6 @@ class ForwardedBind(Forwarded):
                 Reply.ADDRESS_TYPE_NOT_SUPPORTED,
                 f"via {self.via.name}: it listens on {far.bound}, which SOCKS4 cannot name",
             )
-        self._expiry = server.clock.callLater(server.settings.bind_timeout, self._expired)
         server.binds.add(self)
         session.promise(nameable(far.bound))
         waiting = self._waiting = far.whenPeer().addCallback(self._arrived, far)
@@ -122,21 +128,8 @@ class ForwardedBind(Forwarded):
         if not verdict.permitted:
             raise Forbidden(f"{peer} has come: {verdict.reason}")
 
-    def _expired(self) -> None:
-        """Nobody has come."""
-        self._expiry = None
-        seconds = self._session.server.settings.bind_timeout
-        self._session.refuse(
-            Reply.TTL_EXPIRED,
-            f"via {self.via.name}: no connection for {self._request.destination} within "
-            f"{seconds:g} s",
-        )
-
     def _stopWaiting(self) -> None:
         self._session.server.binds.discard(self)
-        expiry, self._expiry = self._expiry, None
-        if expiry is not None:
-            expiry.cancel()
         waiting, self._waiting = self._waiting, None
         if waiting is not None:
             waiting.cancel()

@@ -1,5 +1,8 @@
 """
-Accepts L{Stream}s: in batches, from a port that Twisted has opened.
+Accepts L{Stream}s: in batches, from a socket that listens.
+
+That may be the socket of a port that Twisted has opened and goes on to own, or one that
+L{listening} has opened here for a L{StreamPort} of our own.
 """
 
 from __future__ import annotations
@@ -19,7 +22,9 @@ from errno import (
 )
 from typing import TYPE_CHECKING, Any
 
+from twisted.internet.interfaces import IListeningPort, IReadDescriptor
 from twisted.logger import Logger
+from zope.interface import implementer
 
 from twisted_socks5.streams.stream import Stream, describe
 from twisted_socks5.streams.watch import broken
@@ -27,8 +32,8 @@ from twisted_socks5.streams.watch import broken
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from twisted.internet.address import IPv4Address, IPv6Address
     from twisted.internet.interfaces import IDelayedCall, IProtocolFactory
-    from twisted.internet.tcp import Port
     from twisted.python.failure import Failure
 
     from twisted_socks5.streams.watch import Watch
@@ -53,30 +58,98 @@ _NOT_OURS = {
 EXHAUSTED = 0.25
 
 
+# Where the kernel makes a socket so, it is one call less.
+_NONBLOCKING = getattr(socket, "SOCK_NONBLOCK", 0)
+_STREAM = socket.SOCK_STREAM | _NONBLOCKING
+
+
+def listening(interface: str, port: int, backlog: int) -> socket.socket:
+    """
+    Open a socket that listens.
+
+    @param interface: an IP address, with its zone id if it needs one.
+    @param port: 0 leaves it to the system.
+    @param backlog: connections that may wait to be accepted.
+    @return: not blocking.
+    @raise OSError: it can't be; nothing is left open.
+    """
+    if ":" in interface:
+        # Only so is a zone id understood.
+        found = socket.getaddrinfo(interface, port, flags=socket.AI_NUMERICHOST)
+        family, where = socket.AF_INET6, found[0][4]
+    else:
+        family, where = socket.AF_INET, (interface, port)
+    opened = socket.socket(family, _STREAM)
+    try:
+        if not _NONBLOCKING:
+            opened.setblocking(False)
+        if os.name == "posix":  # elsewhere it would let others take the port away
+            opened.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, True)
+        opened.bind(where)
+        opened.listen(backlog)
+    except OSError:
+        opened.close()
+        raise
+    return opened
+
+
+def accepted(opened: socket.socket) -> tuple[socket.socket, Sequence[Any]]:
+    """
+    Accept, as the method of that name does, which finds out each time what kind it listens for.
+
+    @return: the connection, and its peer's name.
+    """
+    descriptor, name = opened._accept()  # type: ignore[attr-defined]  # as accept itself does
+    family = socket.AF_INET if len(name) == 2 else socket.AF_INET6
+    return socket.socket(family, socket.SOCK_STREAM, 0, descriptor), name
+
+
+@implementer(IListeningPort, IReadDescriptor)
 class StreamPort:
-    """Accepts L{Stream}s from a port that Twisted has opened and goes on to own."""
+    """Accepts L{Stream}s from a socket that listens."""
+
+    __slots__ = ("__weakref__", "_factory", "_fd", "_retry", "_socket", "_watch")
 
     _log = Logger()
 
-    def __init__(self, watch: Watch, port: Port, factory: IProtocolFactory) -> None:
+    def __init__(self, watch: Watch, opened: socket.socket, factory: IProtocolFactory) -> None:
         """
-        @param watch: tells when the port is ready.
-        @param port: one of Twisted's own TCP ports, listening; it is taken off the reactor, and
-            to be closed after L{stop}.
+        @param watch: tells when somebody waits.
+        @param opened: listens, and does not block; nobody else accepts from it.
         @param factory: makes the protocols.
         """
         self._watch = watch
         self._factory = factory
-        port.stopReading()
-        # A descriptor of our own: reactors keep one object for each.
-        self._socket = socket.socket(fileno=os.dup(port.fileno()))
-        self._fd = self._socket.fileno()
+        self._socket = opened
+        self._fd = opened.fileno()
         self._retry: IDelayedCall | None = None
-        # Accepted sockets inherit both: two calls less for each.
+
+    def startListening(self) -> None:
+        """Begin to accept."""
+        # Accepted sockets inherit all of it: as many calls less for each.
         self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, True)
         self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, True)
         self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_OOBINLINE, True)
-        watch.addReader(self)
+        self._watch.addReader(self)
+
+    def stop(self) -> None:
+        """Accept no more, and leave the socket to who has opened it."""
+        if self._fd >= 0:
+            self._watch.removeReader(self)
+            self._stopped()
+
+    def stopListening(self) -> None:
+        """Close the socket, at once; whoever still waits to be accepted is reset."""
+        if self._fd >= 0:
+            self._watch.forget(self)
+            self._stopped()
+        self._socket.close()
+
+    def getHost(self) -> IPv4Address | IPv6Address:
+        """Name where it listens."""
+        return describe(self._socket.getsockname())
+
+    # What the watch asks.
 
     def fileno(self) -> int:
         """Name the descriptor."""
@@ -92,7 +165,7 @@ class StreamPort:
             if self._fd < 0:
                 return  # One of those accepted has stopped us.
             try:
-                connected, name = self._socket.accept()
+                connected, name = accepted(self._socket)
             except OSError as error:
                 if error.errno not in _NOT_OURS:
                     self._exhausted(error)
@@ -103,13 +176,8 @@ class StreamPort:
         """The reactor can't watch it any more."""
         self.stop()
 
-    def stop(self) -> None:
-        """Accept no more."""
-        if self._fd == -1:
-            return
-        self._watch.removeReader(self)
+    def _stopped(self) -> None:
         self._fd = -1
-        self._socket.close()
         if self._retry is not None:
             self._retry.cancel()
             self._retry = None
