@@ -36,6 +36,9 @@ if TYPE_CHECKING:
 
     _Admission = tuple[ISOCKS5Avatar, Callable[[], None]]
 
+#: Different offers of clients, of which it is remembered what is chosen.
+REMEMBERED = 256
+
 _log = Logger()
 
 
@@ -54,14 +57,15 @@ class Authenticator:
         """
         self.portal = portal
         self._order = order
-        # What the checkers were, and which methods they are good for, without and with a
-        # certificate.
-        self._known: tuple[object, dict[bool, tuple[Method, ...]]] = None, {}
+        # What the checkers were, and which method was chosen then for what had been offered,
+        # with or without a certificate.
+        self._checkers: object = None
+        self._chosen: dict[tuple[bytes, bool], Method] = {}
 
     @property
     def methods(self) -> tuple[Method, ...]:
         """The METHODs that the portal can check now of anybody, in order of preference."""
-        return self._methods(False)
+        return methodsFor(self.portal, self._order)
 
     @property
     def acceptance(self) -> Acceptance:
@@ -83,18 +87,17 @@ class Authenticator:
         @param certified: whether the client has shown a certificate that can be checked.
         @return: the one preferred among those that can be checked, or C{NO_ACCEPTABLE_METHODS}.
         """
-        return select(self._methods(certified), offered)
-
-    def _methods(self, certified: bool) -> tuple[Method, ...]:
-        """List the methods; they are found out anew when there are other checkers."""
         portal = self.portal
         checkers = portal.listCredentialsInterfaces(), [*portal.checkers.values()]
-        if self._known[0] != checkers:
-            self._known = checkers, {}
-        known = self._known[1]
-        if certified not in known:
-            known[certified] = methodsFor(self.portal, self._order, certified)
-        return known[certified]
+        if self._checkers != checkers or len(self._chosen) > REMEMBERED:
+            self._checkers = checkers
+            self._chosen.clear()
+        asked = offered, certified
+        chosen = self._chosen.get(asked)
+        if chosen is None:
+            chosen = select(methodsFor(portal, self._order, certified), offered)
+            self._chosen[asked] = chosen
+        return chosen
 
     def anybody(self) -> ISOCKS5Avatar | None:
         """

@@ -4,12 +4,12 @@ How a client's connection came to its end, and whose it was, in the words of the
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from twisted.internet.address import IPv4Address
 from twisted.internet.error import ConnectionAborted, ConnectionDone, ConnectionLost
 
-from twisted_socks5.addresses import ipAddress
+from twisted_socks5.addresses import ipAddress, parsed
 from twisted_socks5.fairthreads import Busy
 from twisted_socks5.security import ContextError
 from twisted_socks5.tls import TLSFailure
@@ -23,8 +23,15 @@ if TYPE_CHECKING:
 BROKEN = (ContextError, ProtocolError, Busy, TLSFailure)
 
 
-def textOf(address: IAddress) -> str:
-    """Write a client's address."""
+def textOf(address: IAddress | tuple[Any, ...]) -> str:
+    """
+    Write an address.
+
+    @param address: or what the system calls it: an IP address and a port first.
+    """
+    if isinstance(address, tuple):
+        host, port = address[:2]
+        return str(Address(parsed(host), port)) if ":" in host else f"{host}:{port}"
     if isinstance(address, IPv4Address):
         return f"{address.host}:{address.port}"
     found = ipAddress(address)

@@ -13,10 +13,9 @@ from typing import TYPE_CHECKING, Any, cast
 
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorFDSet
-from twisted.internet.protocol import ServerFactory
 from twisted.logger import Logger
 
-from twisted_socks5.addresses import ipAddress
+from twisted_socks5.addresses import ipAddress, parsed
 from twisted_socks5.auth import Authenticator
 from twisted_socks5.auth.gssapi import PrincipalChecker
 from twisted_socks5.auth.methods import principalChecker
@@ -41,7 +40,7 @@ from twisted_socks5.server.forwardeddatagrams import ForwardedAssociate
 from twisted_socks5.server.localhost import isLocalAddress
 from twisted_socks5.server.resolve import Resolve, ResolvePTR
 from twisted_socks5.server.session import SOCKS5ServerProtocol, Undertaking
-from twisted_socks5.streams import DatagramUDP, StreamTCP, watchFor
+from twisted_socks5.streams import DatagramUDP, StreamFactory, StreamTCP, watchFor
 from twisted_socks5.wire import Command
 
 if TYPE_CHECKING:
@@ -77,7 +76,7 @@ _FORWARDED: Mapping[int, Callable[[SOCKS5ServerProtocol, Any], Undertaking]] = {
 }
 
 
-class SOCKS5ServerFactory(ServerFactory):
+class SOCKS5ServerFactory(StreamFactory):
     """
     Makes a session of each connection.
 
@@ -264,12 +263,20 @@ class SOCKS5ServerFactory(ServerFactory):
         if addr is None:
             return None
         found = ipAddress(addr)
-        client = found[0] if found else None
+        return self._session(addr, found[0] if found else None)
+
+    def welcome(self, peer: tuple[Any, ...]) -> SOCKS5ServerProtocol | None:
+        """Make a session; see L{buildProtocol}."""
+        return self._session(peer, parsed(peer[0]))
+
+    def _session(
+        self, peer: IAddress | tuple[Any, ...], client: IPAddress | None
+    ) -> SOCKS5ServerProtocol | None:
         overload = self._admit(client)
         if overload and len(self._overloaded) >= TOLD:
             self.log.warn("{client} turned away: {reason}", client=str(client), reason=overload)
             return None
-        session = self.protocol(self, addr, client, overload)
+        session = self.protocol(self, peer, client, overload)
         if overload:
             self._overloaded.add(session)
         return session

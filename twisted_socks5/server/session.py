@@ -42,6 +42,7 @@ from twisted_socks5.relay.tcp import knowsHalfClose, tune
 from twisted_socks5.security.encapsulation import Encapsulation
 from twisted_socks5.server.endings import BROKEN, howLost, textOf
 from twisted_socks5.server.identification import EVENTS
+from twisted_socks5.streams.stream import describe
 from twisted_socks5.wire import (
     UNSPECIFIED,
     Address,
@@ -139,18 +140,18 @@ class SOCKS5ServerProtocol(TwistedProtocol):
     def __init__(
         self,
         server: SOCKS5ServerFactory,
-        peer: IAddress,
+        peer: IAddress | tuple[Any, ...],
         client: IPAddress | None,
         overload: str = "",
     ) -> None:
         """
         @param server: the factory.
-        @param peer: the client's address.
+        @param peer: the client's address, or what the system calls it.
         @param client: its IP address; L{None} for a Unix socket.
         @param overload: why the request will be refused, whatever it is; empty: it won't.
         """
         self.server = server
-        self.peer = peer
+        self._peer = peer
         self.client = client
         self.record = AccessRecord(
             client=textOf(peer), started=server.clock.seconds() + server.epoch
@@ -200,6 +201,11 @@ class SOCKS5ServerProtocol(TwistedProtocol):
             self._end(f"{howLost(reason)} during the {self._stage()}")
 
     # What a command asks of its session.
+
+    @property
+    def peer(self) -> IAddress:
+        """The client's address."""
+        return describe(self._peer) if isinstance(self._peer, tuple) else self._peer
 
     def access(self, request: Request | Request4, host: IPAddress | str) -> Access:
         """Describe a request for the rules; C{host} is its destination, normalised."""
@@ -348,7 +354,7 @@ class SOCKS5ServerProtocol(TwistedProtocol):
         peer = self.transport.getPeer()
         if peer != self.peer:
             self.server.sessionLeaves(self)
-            self.peer = peer
+            self._peer = peer
             found = ipAddress(peer)
             self.client = found[0] if found else None
             if is_local(self.client):

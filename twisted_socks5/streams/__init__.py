@@ -6,7 +6,7 @@ everywhere else Twisted's own do the work.  A L{LayeredTransport} stands on any 
 translates what passes through.
 """
 
-from twisted_socks5.streams.accepting import StreamPort
+from twisted_socks5.streams.accepting import StreamFactory, StreamPort
 from twisted_socks5.streams.connecting import StreamTCP
 from twisted_socks5.streams.datagrams import DatagramUDP
 from twisted_socks5.streams.layer import LayeredTransport, knowsHalfClose
@@ -19,6 +19,7 @@ __all__ = [
     "LayeredTransport",
     "ReactorWatch",
     "Stream",
+    "StreamFactory",
     "StreamPort",
     "StreamTCP",
     "Watch",

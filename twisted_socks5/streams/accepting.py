@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import socket
+from abc import abstractmethod
 from errno import (
     EAGAIN,
     ECONNABORTED,
@@ -23,6 +24,7 @@ from errno import (
 from typing import TYPE_CHECKING, Any
 
 from twisted.internet.interfaces import IListeningPort, IReadDescriptor
+from twisted.internet.protocol import ServerFactory
 from twisted.logger import Logger
 from zope.interface import implementer
 
@@ -30,10 +32,8 @@ from twisted_socks5.streams.stream import Stream, describe
 from twisted_socks5.streams.watch import broken
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from twisted.internet.address import IPv4Address, IPv6Address
-    from twisted.internet.interfaces import IDelayedCall, IProtocolFactory
+    from twisted.internet.interfaces import IDelayedCall, IProtocol, IProtocolFactory
     from twisted.python.failure import Failure
 
     from twisted_socks5.streams.watch import Watch
@@ -93,7 +93,7 @@ def listening(interface: str, port: int, backlog: int) -> socket.socket:
     return opened
 
 
-def accepted(opened: socket.socket) -> tuple[socket.socket, Sequence[Any]]:
+def accepted(opened: socket.socket) -> tuple[socket.socket, tuple[Any, ...]]:
     """
     Accept, as the method of that name does, which finds out each time what kind it listens for.
 
@@ -102,6 +102,18 @@ def accepted(opened: socket.socket) -> tuple[socket.socket, Sequence[Any]]:
     descriptor, name = opened._accept()  # type: ignore[attr-defined]  # as accept itself does
     family = socket.AF_INET if len(name) == 2 else socket.AF_INET6
     return socket.socket(family, socket.SOCK_STREAM, 0, descriptor), name
+
+
+class StreamFactory(ServerFactory):
+    """A factory whose protocols can do without an address object."""
+
+    @abstractmethod
+    def welcome(self, peer: tuple[Any, ...]) -> IProtocol | None:
+        """
+        Build a protocol, as C{buildProtocol} does.
+
+        @param peer: as the system names it: address and port first.
+        """
 
 
 @implementer(IListeningPort, IReadDescriptor)
@@ -182,11 +194,15 @@ class StreamPort:
             self._retry.cancel()
             self._retry = None
 
-    def _accepted(self, connected: socket.socket, name: Sequence[Any]) -> None:
+    def _accepted(self, connected: socket.socket, name: tuple[Any, ...]) -> None:
         """Begin a connection; what goes wrong with one is no reason not to accept others."""
         stream: Stream | None = None
         try:
-            protocol = self._factory.buildProtocol(describe(name))
+            factory = self._factory
+            if isinstance(factory, StreamFactory):
+                protocol = factory.welcome(name)
+            else:
+                protocol = factory.buildProtocol(describe(name))
             if protocol is not None:
                 connected.setblocking(False)
                 stream = Stream(self._watch, connected, protocol)

@@ -256,7 +256,8 @@ class ServerNegotiation(Negotiation[ServerState, ServerStep, ServerEvent]):
             which refuses it.
         @raise LocalProtocolError: the client has not offered it.
         """
-        state = self._after(_SELECTIONS.get(method, _SELECT_OTHER))
+        step = _SELECTIONS.get(method, _SELECT_OTHER)
+        state = self._transitions.get((self.state, step)) or self._after(step)
         octets = pack_method_selection(method)
         if method != _NO_ACCEPTABLE_METHODS and method not in self._offered:
             raise LocalProtocolError(f"the client has not offered {describe_method(method)}")
@@ -321,7 +322,8 @@ class ServerNegotiation(Negotiation[ServerState, ServerStep, ServerEvent]):
             state = self._after(self._reply_step(reply4 is Reply4.GRANTED))
             octets = pack_reply4(reply4, bound)
         else:
-            state = self._after(self._reply_step(reply == _SUCCEEDED))
+            step = self._reply_step(reply == _SUCCEEDED)
+            state = self._transitions.get((self.state, step)) or self._after(step)
             octets = pack_reply(reply, bound)
         self._enter(state)
         return octets
