@@ -8,6 +8,7 @@ import socket
 from collections.abc import Callable
 from typing import Any
 
+from twisted.internet.base import ReactorBase
 from twisted.internet.error import ConnectionLost
 from twisted.internet.main import CONNECTION_DONE, CONNECTION_LOST
 from twisted.internet.task import Clock
@@ -15,7 +16,7 @@ from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 
 from twisted_socks5.streams import ReactorWatch, watch, watchFor
-from twisted_socks5.streams.watch import BATCH, EpollWatch
+from twisted_socks5.streams.watch import BATCH, LINGER, PATIENCE, EpollWatch, wakerOf
 from twisted_socks5.testing import MemoryReactor
 
 
@@ -69,6 +70,10 @@ class Watched:
         """Write."""
         return self._tell("write")
 
+    def drained(self) -> Any:
+        """Do what waits for all to be sent."""
+        return self._tell("drained")
+
     def readConnectionLost(self, reason: Failure) -> None:
         """Nothing more comes."""
         self._tell("end")
@@ -76,6 +81,10 @@ class Watched:
     def connectionLost(self, reason: Failure) -> None:
         """It is over."""
         self._tell(type(reason.value).__name__)
+
+    def take(self) -> None:
+        """Read what there is."""
+        self.socket.recv(100)
 
     def close(self) -> None:
         """Close both ends."""
@@ -205,6 +214,29 @@ class EpollTests(SynchronousTestCase):
         self.turn()
         self.assertEqual((nobody.told, other.told), ([], []))
 
+    def test_soon(self) -> None:
+        """Whoever asks from within is called when those that are ready were served; or later."""
+        first, second = self.watched(said=b"x"), self.watched(said=b"x")
+        for each in (first, second):
+            each.on["read"] = lambda each=each: self.watch.soon(each)  # type: ignore[misc]
+
+        def again() -> Any:
+            self.watch.soon(second)
+            return CONNECTION_DONE
+
+        first.on["drained"] = again
+        self.turn()
+        self.assertEqual(first.told, ["read", "drained", "ConnectionDone"])
+        self.assertEqual(second.told, ["read", "drained", "drained"])
+        self.watch.soon(second)
+        self.watch.soon(second)
+        self.assertEqual(len(second.told), 3)
+        self.assertEqual(len(self.reactor.getDelayedCalls()), 1)
+        second.on["drained"] = fail
+        self.reactor.advance(0)
+        self.assertEqual(second.told[3:], ["drained", "Bug", "drained", "Bug"])
+        self.assertEqual(len(self.flushLoggedErrors(Bug)), 2)
+
     def test_raises(self) -> None:
         """One whose protocol raises is ended; the others are served."""
         streams = [self.watched(said=b"x") for _ in range(3)]
@@ -333,3 +365,140 @@ class ChoiceTests(SynchronousTestCase):
                 *("removeReader", "removeWriter"),
             ],
         )
+
+
+class Lively(Watching):
+    """
+    A reactor that is woken by a descriptor, as Twisted's own are.
+
+    @ivar due: what it says of its next call, in seconds.
+    """
+
+    callFromThread = ReactorBase.callFromThread
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.due: float | None = None
+        self.waker, self.waking = socket.socketpair()
+
+    def timeout(self) -> float | None:
+        """Say when it has to do something itself."""
+        return self.due
+
+
+class LingerTests(SynchronousTestCase):
+    """The reactor's turn waits a little where one message follows another."""
+
+    def setUp(self) -> None:
+        """Make a watch, by a clock that stands still, and two streams that it watches."""
+        self.reactor = Lively()
+        self.now = 100.0
+        self.patch(watch, "monotonic", lambda: self.now)
+        self.watch = EpollWatch(self.reactor)
+        self.first, self.second = Watched(), Watched()
+        for each in (self.first, self.second):
+            self.watch.addReader(each)
+            each.on["read"] = each.take
+        self.addCleanup(self.end)
+
+    def end(self) -> None:
+        """Close all."""
+        for each in (self.first, self.second):
+            self.watch.forget(each)
+            each.close()
+        self.reactor.waker.close()
+        self.reactor.waking.close()
+
+    def passOn(self) -> None:
+        """Make the second stream ready when the first is read."""
+
+        def read() -> None:
+            self.first.take()
+            self.second.far.send(b"y")
+
+        self.first.on["read"] = read
+        self.first.far.send(b"x")
+
+    def test_lively(self) -> None:
+        """What is ready a moment later is served at once, unless it was quiet before."""
+        for pause, served in ((0.0, 1), (PATIENCE / 2, 1), (PATIENCE, 0)):
+            self.watch.doRead()
+            self.now += pause
+            self.passOn()
+            self.watch.doRead()
+            self.assertEqual(len(self.second.told), served)
+            self.watch.doRead()
+            self.assertEqual(len(self.second.told), 1)
+            self.second.told.clear()
+
+    def test_reactorIsDue(self) -> None:
+        """With something due in the reactor there is no waiting, only a look."""
+        waits: list[float] = []
+        self.watch.doRead()
+        really = self.watch._epoll
+
+        class Noting:
+            """The set, which notes for how long it is asked."""
+
+            close = really.close
+            fileno = really.fileno
+            unregister = really.unregister
+
+            def poll(self, seconds: float, most: int) -> Any:
+                """Look, and don't wait."""
+                waits.append(seconds)
+                return really.poll(0, most)
+
+        self.watch._epoll = Noting()
+        for due in (None, 5.0, PATIENCE / 4, 0.0):
+            self.reactor.due = due
+            self.watch.doRead()
+        self.assertEqual(waits, [0, PATIENCE, 0, PATIENCE, 0, PATIENCE / 4, 0, 0.0])
+
+    def test_woken(self) -> None:
+        """A thread or a signal that wants the reactor gets it."""
+        self.watch.doRead()
+        self.passOn()
+        self.reactor.waking.send(b"!")
+        self.watch.doRead()
+        self.assertEqual((self.first.told, self.second.told), (["read"], []))
+        self.reactor.waker.recv(1)
+        self.watch.doRead()
+        self.assertEqual(self.second.told, ["read"])
+
+    def test_bound(self) -> None:
+        """However lively they are, the reactor has its turn in time."""
+
+        def read() -> None:
+            self.now += LINGER / 10
+
+        self.watch.doRead()
+        self.first.on["read"] = read
+        self.first.far.send(b"x")
+        self.watch.doRead()
+        self.assertIn(len(self.first.told), (10, 11, 12))
+
+    def test_nobodyLeft(self) -> None:
+        """With the last stream the set is closed, and there is nothing to wait for."""
+        self.watch.doRead()
+        self.watch.forget(self.second)
+        self.first.on["read"] = lambda: self.watch.forget(self.first)
+        self.first.far.send(b"x")
+        self.watch.doRead()
+        self.assertEqual((self.first.told, self.watch.fileno()), (["read"], -1))
+
+    def test_wakers(self) -> None:
+        """Reactors that are woken otherwise, or never, are not kept waiting."""
+
+        class Other(Lively):
+            """One that has its own way."""
+
+            def callFromThread(self) -> None:  # type: ignore[override]
+                """Wake it in that way."""
+
+        self.assertEqual(wakerOf(self.reactor), self.reactor.waker.fileno())
+        for reactor in (Other(), Watching(), MemoryReactor()):
+            self.assertIsNone(wakerOf(reactor))
+            if isinstance(reactor, Lively):
+                reactor.waker.close()
+                reactor.waking.close()

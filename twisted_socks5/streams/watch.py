@@ -14,8 +14,10 @@ epoll, L{ReactorWatch} hands all to the reactor itself.
 from __future__ import annotations
 
 import select
+from time import monotonic
 from typing import TYPE_CHECKING, Any, Protocol
 
+from twisted.internet.base import ReactorBase
 from twisted.internet.main import CONNECTION_DONE
 from twisted.logger import Logger
 from twisted.python.failure import Failure
@@ -99,6 +101,12 @@ class ReactorWatch:
 #: Streams served in a turn, before timers and others get theirs.
 BATCH = 256
 
+#: Seconds for which it is worth waiting for the next stream that is ready.
+PATIENCE = 0.001
+
+#: Seconds for which streams may keep the reactor from its turn.
+LINGER = 0.003
+
 _DONE = Failure(CONNECTION_DONE)
 
 _log = Logger()
@@ -119,6 +127,18 @@ def broken(stream: Ready) -> None:
         _log.failure("Unhandled error in a protocol that has failed before")
 
 
+def wakerOf(reactor: Any) -> int | None:
+    """
+    Find what is readable when a thread or a signal wants something of a reactor.
+
+    @return: a descriptor; L{None} if it has none, or is woken in another way (asyncio's).
+    """
+    if getattr(type(reactor), "callFromThread", None) is not ReactorBase.callFromThread:
+        return None
+    descriptor: int = reactor.waker.fileno()
+    return descriptor
+
+
 class EpollWatch:
     """An epoll set of our own; to the reactor, one descriptor."""
 
@@ -134,6 +154,10 @@ class EpollWatch:
         self._wanted: dict[int, int] = {}
         self._soon: list[Drains] = []
         self._serving = False
+        # Readable when a thread or a signal wants the reactor; L{None}: there is no telling.
+        self._waker: int | None = None
+        self._called = False
+        self._left = 0.0
 
     # What streams ask.
 
@@ -205,13 +229,36 @@ class EpollWatch:
         return "Streams"
 
     def doRead(self) -> None:
+        """
+        Serve those that are ready, and then those that soon are.
+
+        A turn of the reactor costs more than to pass a message on.  So where one follows another
+        its turn has to wait a little: until nothing is ready any more, it has something to do
+        itself, or L{LINGER} is over.
+        """
+        self._serve(self._epoll.poll(0, BATCH))
+        now = monotonic()
+        if now - self._left < PATIENCE and self._waker is not None:
+            until = now + LINGER
+            while now < until and self._epoll is not None and not self._called:
+                due = self._reactor.timeout()
+                ready = self._epoll.poll(PATIENCE if due is None else min(due, PATIENCE), BATCH)
+                if not ready:
+                    break
+                self._serve(ready)
+                now = monotonic()
+        self._called = False
+        self._left = now
+
+    def _serve(self, ready: list[tuple[int, int]]) -> None:
         """Serve those that are ready."""
         watched, wanted = self._watched, self._wanted
         self._serving = True
-        for descriptor, events in self._epoll.poll(0, BATCH):
+        for descriptor, events in ready:
             # One that was served before may have ended this one, or changed what it wants.
             stream, wants = watched.get(descriptor), wanted.get(descriptor, 0)
             if stream is None:
+                self._called = self._called or descriptor == self._waker
                 continue
             try:
                 lost = None
@@ -256,6 +303,9 @@ class EpollWatch:
 
     def _open(self) -> None:
         self._epoll = select.epoll()
+        self._waker = wakerOf(self._reactor)
+        if self._waker is not None:
+            self._epoll.register(self._waker, _EPOLLIN)
         self._reactor.addReader(self)
 
     def _close(self) -> None:
