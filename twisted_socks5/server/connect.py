@@ -9,10 +9,10 @@ from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from twisted_socks5.addresses import ipAddress, parsed
-from twisted_socks5.errors import DialError, RequestError
+from twisted_socks5.errors import DialError, Forbidden, RequestError
 from twisted_socks5.relay import Leg
 from twisted_socks5.relay.tcp import tune
-from twisted_socks5.server.destinations import normalised, permittedAddresses, resolved
+from twisted_socks5.server.destinations import normalised, resolved
 from twisted_socks5.server.endings import textOf
 from twisted_socks5.streams import Stream
 from twisted_socks5.wire import UNSPECIFIED, Address, Reply
@@ -95,12 +95,15 @@ class Connect:
             host = normalised(destination.host)
             if not destination.port:
                 raise RequestError(Reply.GENERAL_FAILURE, "port 0 cannot be connected to")
-            access = session.access(self._request, host)
             if isinstance(host, str):
+                access = session.access(self._request, host)
                 found = resolved(host, session.server.lookup, rules, access)
                 dialling = found.addCallback(self._dial)
             else:
-                dialling = self._dial(permittedAddresses([host], rules, access))
+                verdict = rules.judge(session.access(self._request, host, host))
+                if not verdict.permitted:
+                    raise Forbidden(verdict.reason)
+                dialling = self._dial([host])
         except RequestError as error:
             session.refuse(error.reply, error.reason)
             return

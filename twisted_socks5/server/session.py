@@ -207,11 +207,28 @@ class SOCKS5ServerProtocol(TwistedProtocol):
         """The client's address."""
         return describe(self._peer) if isinstance(self._peer, tuple) else self._peer
 
-    def access(self, request: Request | Request4, host: IPAddress | str) -> Access:
-        """Describe a request for the rules; C{host} is its destination, normalised."""
-        name = self.avatar.name if self.avatar is not None else None
+    def access(
+        self,
+        request: Request | Request4,
+        host: IPAddress | str,
+        address: IPAddress | None = None,
+    ) -> Access:
+        """
+        Describe a request for the rules.
+
+        @param host: its destination, normalised.
+        @param address: which address of it is about to be connected to, if that is known.
+        """
+        avatar = self.avatar
         text = host if isinstance(host, str) else describe_host(host)
-        return Access(self.client, name, request.command, text, request.destination.port)
+        return Access(
+            self.client,
+            None if avatar is None else avatar.name,
+            request.command,
+            text,
+            request.destination.port,
+            address,
+        )
 
     @property
     def rules(self) -> IRules:
@@ -365,14 +382,22 @@ class SOCKS5ServerProtocol(TwistedProtocol):
             self._overload = self.server.sessionReturns(self)
         self._negotiate(data)
 
-    def _negotiate(self, data: bytes) -> None:
-        self._kept = len(data)
+    def _negotiate(self, data: bytes = b"") -> None:
+        """It is the client's turn: hear what it says, or has said ahead."""
+        negotiation = self.negotiation
         try:
-            self.negotiation.receive(data)
+            if data:
+                self._kept = len(data)
+                negotiation.receive(data)
+            while (event := negotiation.next_event()) is not None:
+                self._EVENTS[type(event)](self, event)
+                if self._receiver != self._negotiate:
+                    return
         except ProtocolError as error:
             self.broken(error)
         else:
-            self._advance()
+            if self._clientEnded:
+                self._closedEarly()
 
     def _keep(self, data: bytes) -> None:
         """
@@ -395,18 +420,6 @@ class SOCKS5ServerProtocol(TwistedProtocol):
         """Read on after a refusal, so that it isn't lost."""
 
     # The negotiation's events.
-
-    def _advance(self) -> None:
-        try:
-            while self._receiver == self._negotiate:
-                event = self.negotiation.next_event()
-                if event is None:
-                    if self._clientEnded:
-                        self._closedEarly()
-                    return
-                self._EVENTS[type(event)](self, event)
-        except ProtocolError as error:
-            self.broken(error)
 
     def broken(self, error: ProtocolError) -> None:
         """The client has broken the protocol."""
@@ -475,7 +488,7 @@ class SOCKS5ServerProtocol(TwistedProtocol):
         if octets:
             self.transport.write(octets)
         self._receiver = self._negotiate
-        self._advance()
+        self._negotiate()
         if self._receiver == self._negotiate:
             self._resume()
 
