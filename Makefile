@@ -4,7 +4,7 @@
 # PYTHON=python3.12   what .venv is made from (default: python3)
 # PORT=1080 ARGS=     what `make serve` hands to twistd
 # TESTS=tests.wire    what `make trial` and `make pytest` run
-# BENCH_ARGS=--quick  what `make bench` hands to benchmarks/compare
+# BENCH_ARGS=--quick  what `make bench` and its kin hand to benchmarks/compare
 
 SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
@@ -36,7 +36,7 @@ IN_PROCESS := $(subst /,.,$(filter-out tests/interop tests/measured tests/docs, 
 	$(patsubst %.py,%,$(wildcard tests/test_*.py))))
 
 .PHONY: help venv serve test debian lint types imports pytest trial wheel docs \
-	test-oldest bench clean distclean
+	test-oldest bench bench-workers bench-paths profile clean distclean
 
 help: ## show this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 14
@@ -110,11 +110,28 @@ test-oldest: ## the tests with the oldest Twisted that is supported
 
 # ------------------------------------------------------------- to measure it
 
+COMPARE := $(RUN)/python benchmarks/compare --installed --steady
+PAGE := docs/performance.md
+
 bench: $(TOOLS) ## measure beside the proxies that are installed; writes docs/benchmarks.md
-	$(RUN)/python benchmarks/compare --peers benchmarks/peers.toml --installed --steady \
-		--baseline plain-twisted \
-		--workloads connect,bulk-down,bulk-up,bulk-16,rr-1,rr-64,udp,bind,idle \
-		--markdown docs/benchmarks.md --json build/benchmarks.json $(BENCH_ARGS)
+	$(COMPARE) --peers benchmarks/peers.toml --baseline plain-twisted --idle 5000 \
+		--rounds 3 --duration 2 --markdown docs/benchmarks.md --json build/benchmarks.json \
+		--overview $(PAGE):peers $(BENCH_ARGS)
+
+# Not pinned to half of the processors: it is about all of them.
+bench-workers: $(TOOLS) ## the same of two processes, beside peers that spread themselves
+	$(COMPARE) --no-pin --peers benchmarks/peers.toml --peers benchmarks/workers.toml \
+		--only 'twisted-socks5,twisted-socks5 (2 workers),microsocks,dante' --baseline dante \
+		--workloads connect,rr-64 --rounds 3 --duration 2 --section $(PAGE):workers $(BENCH_ARGS)
+
+bench-paths: $(TOOLS) ## the same of other reactors, the portable path and TLS
+	$(COMPARE) --peers benchmarks/paths.toml --baseline plain-twisted \
+		--workloads connect,bulk-down,rr-64,udp --rounds 3 --duration 1.5 --section $(PAGE):paths $(BENCH_ARGS)
+	$(COMPARE) --peers benchmarks/tls.toml --baseline plain-twisted \
+		--workloads connect,bulk-down,rr-64 --rounds 3 --duration 1.5 --section $(PAGE):tls $(BENCH_ARGS)
+
+profile: $(TOOLS) ## count what a connection, a datagram and the like cost, and where
+	$(RUN)/python benchmarks/costs.py --section $(PAGE):profile --graphs docs/performance
 
 clean: ## remove what the checks left behind
 	rm -rf build dist docs/_build htmlcov .coverage .coverage.* _trial_temp* .hypothesis \

@@ -2,29 +2,38 @@
 A SOCKS5 proxy as one writes it on Twisted in an afternoon: the yardstick C{make bench} lays
 beside ours.
 
-It knows method "none", CONNECT and IPv4 destinations, joins two transports with
+It knows method "none", CONNECT, UDP ASSOCIATE and IPv4 destinations, joins two transports with
 C{registerProducer} and leaves out everything that makes a proxy one to rely on: no limits, no
-deadlines, no log, no rules, no half-close, no names.  What ours does more has to cost nothing
-that can be measured against this.
+deadlines, no log, no rules, no half-close, no names, no fragments, anybody's datagrams.  What ours
+does more has to cost nothing that can be measured against this.
 
     python plain_twisted.py 1080
+    python plain_twisted.py 1080 both.pem       # over TLS, with this key and certificate
 """
 
 from __future__ import annotations
 
 import sys
 from ipaddress import IPv4Address
+from socket import inet_aton, inet_ntoa
+from typing import cast
 
-from twisted.internet import reactor
+from twisted.internet import reactor as installed
 from twisted.internet.interfaces import IAddress
+from twisted.internet.posixbase import PosixReactorBase
 from twisted.internet.protocol import (
     ClientFactory,
+    DatagramProtocol,
     Protocol,
     ServerFactory,
     connectionDone,
 )
+from twisted.internet.ssl import DefaultOpenSSLContextFactory
 from twisted.internet.tcp import Client, Server
+from twisted.internet.udp import Port
 from twisted.python.failure import Failure
+
+reactor = cast(PosixReactorBase, installed)
 
 
 class Leg(Protocol):
@@ -77,8 +86,45 @@ class Dial(ClientFactory):
         self.client.refuse(1)
 
 
+class Targets(DatagramProtocol):
+    """An association's socket for its targets."""
+
+    transport: Port
+
+    def __init__(self, client: Association) -> None:
+        self.client = client
+
+    def datagramReceived(self, data: bytes, addr: tuple[str, int]) -> None:
+        header = b"\0\0\0\1" + inet_aton(addr[0]) + addr[1].to_bytes(2, "big")
+        self.client.transport.write(header + data, self.client.address)
+
+
+class Association(DatagramProtocol):
+    """An association's socket for its client."""
+
+    transport: Port
+    address: tuple[str, int]
+
+    def __init__(self) -> None:
+        self.targets = Targets(self)
+        reactor.listenUDP(0, self.targets, "127.0.0.1", 65536)
+        self.port = reactor.listenUDP(0, self, "127.0.0.1", 65536)
+
+    def datagramReceived(self, data: bytes, addr: tuple[str, int]) -> None:
+        if data[:4] == b"\0\0\0\1":
+            self.address = addr
+            target = inet_ntoa(data[4:8]), int.from_bytes(data[8:10], "big")
+            self.targets.transport.write(data[10:], target)
+
+    def end(self) -> None:
+        self.transport.stopListening()
+        self.targets.transport.stopListening()
+
+
 class ClientLeg(Leg):
     """The client's connection: greeting and request, then a relay."""
+
+    association: Association | None = None
 
     def connectionMade(self) -> None:
         self.transport.setTcpNoDelay(True)
@@ -98,6 +144,9 @@ class ClientLeg(Leg):
             self.transport.write(b"\x05\x00")
         if len(self.buffer) >= 10:
             request, self.buffer = self.buffer[:10], self.buffer[10:]
+            if request[:4] == b"\x05\x03\x00\x01":
+                self.associate()
+                return
             self.transport.pauseProducing()
             if request[:4] != b"\x05\x01\x00\x01":
                 self.refuse(7)
@@ -105,6 +154,17 @@ class ClientLeg(Leg):
             host = str(IPv4Address(request[4:8]))
             port = int.from_bytes(request[8:10], "big")
             reactor.connectTCP(host, port, Dial(self))
+
+    def associate(self) -> None:
+        self.association = Association()
+        host = self.association.port.getHost()
+        bound = inet_aton(host.host) + host.port.to_bytes(2, "big")
+        self.transport.write(b"\x05\x00\x00\x01" + bound)
+
+    def connectionLost(self, reason: Failure = connectionDone) -> None:
+        super().connectionLost(reason)
+        if self.association is not None:
+            self.association.end()
 
     def relayTo(self, target: TargetLeg) -> None:
         host = target.transport.getHost()
@@ -128,12 +188,12 @@ class Clients(ServerFactory):
 
 
 def main() -> None:
-    reactor.listenTCP(
-        int(sys.argv[1]),
-        Clients(),
-        backlog=1024,
-        interface="127.0.0.1",
-    )
+    port, *pem = sys.argv[1:]
+    if pem:
+        contexts = DefaultOpenSSLContextFactory(pem[0], pem[0])
+        reactor.listenSSL(int(port), Clients(), contexts, backlog=1024, interface="127.0.0.1")
+    else:
+        reactor.listenTCP(int(port), Clients(), backlog=1024, interface="127.0.0.1")
     reactor.run()
 
 

@@ -8,10 +8,52 @@ import argparse
 import shlex
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
+from pathlib import Path
 
 from sidebyside.proxies import Proxy
 from sidebyside.runs import Result
-from sidebyside.tables import Table, figure, render
+from sidebyside.tables import Table, figure, overview, render
+from sidebyside.workloads import Failure
+
+
+def today() -> str:
+    return datetime.now(timezone.utc).strftime("%Y-%m-%d")
+
+
+def section(text: str) -> tuple[Path, str]:
+    """Read C{FILE:NAME}, an option's value."""
+    path, _, name = text.rpartition(":")
+    if not path:
+        raise argparse.ArgumentTypeError(f"FILE:NAME, not {text}")
+    return Path(path), name
+
+
+def around(where: tuple[Path, str]) -> tuple[str, str]:
+    """
+    What stands in a page before a section's text, up to C{<!-- name -->}, and after it.
+
+    @raise Failure: there is no such section.
+    """
+    page, name = where
+    first, last = f"<!-- {name} -->\n", f"<!-- /{name} -->\n"
+    try:
+        before, found, rest = page.read_text(encoding="utf-8").partition(first)
+    except OSError as error:
+        raise Failure(f"{page}: {error.strerror}") from None
+    _, closed, after = rest.partition(last)
+    if not (found and closed):
+        raise Failure(f"{page}: there is no section {name}")
+    return before + found, closed + after
+
+
+def fill(where: tuple[Path, str], text: str) -> None:
+    """
+    Put a text into a section.
+
+    @raise Failure: there is no such section.
+    """
+    before, after = around(where)
+    where[0].write_text(f"{before}\n{text.strip()}\n\n{after}", encoding="utf-8")
 
 
 @dataclass
@@ -45,7 +87,7 @@ class Report:
 
     def conditions(self) -> list[str]:
         said = [
-            f"{self.args.rounds} rounds of {self.args.duration:g} s, in turns; "
+            f"Rounds: {self.args.rounds}, of {self.args.duration:g} s, in turns; "
             "median [lowest–highest].",
             f"Ratios are to {self.baseline}, taken within a round.",
         ]
@@ -88,7 +130,6 @@ class Report:
 
     def page(self) -> str:
         """For the documentation, Markdown."""
-        day = datetime.now(timezone.utc).strftime("%Y-%m-%d")
         return "\n".join(
             [
                 "# Benchmarks",
@@ -98,9 +139,7 @@ class Report:
                 "tables.  **Ratios within one run count, absolute numbers do not**: they belong "
                 "to the machine.",
                 "",
-                f"- measured on {day}: `{shlex.join(self.command)}`",
-                *(f"- {key}: {value}" for key, value in self.machine.items()),
-                f"- noise: {self.noise()}",
+                *self.facts(),
                 "",
                 *self.conditions(),
                 self.legend(),
@@ -114,6 +153,43 @@ class Report:
                 render(self.tables),
             ]
         )
+
+    def facts(self) -> list[str]:
+        return [
+            f"- measured on {today()}: `{shlex.join(self.command)}`",
+            *(f"- {key}: {value}" for key, value in self.machine.items()),
+            f"- noise: {self.noise()}",
+        ]
+
+    def section(self) -> str:
+        """For a page that has words of its own: the tables."""
+        return "\n".join(
+            [
+                *self.facts(),
+                *self.peers(),
+                "",
+                *self.conditions(),
+                self.legend(),
+                "",
+                render(self.tables),
+            ]
+        )
+
+    def overview(self) -> str:
+        """For a page that has words of its own: all in one table."""
+        said = [
+            "Each cell has the rate and then the price, in the units that stand on the left; "
+            "bold is the best of the",
+            "proxies.  Noise is half the distance from the lowest to the highest round, for the "
+            "proxy that it was",
+            "the largest for.",
+            "",
+            overview(self.tables),
+            "",
+            *self.facts(),
+            *self.peers(),
+        ]
+        return "\n".join(said)
 
     def data(self) -> dict[str, object]:
         """Everything, for other programs."""

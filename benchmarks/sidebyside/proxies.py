@@ -5,7 +5,6 @@ The proxies: started afresh for each run and ended by process id, or running alr
 from __future__ import annotations
 
 import contextlib
-import json
 import os
 import shlex
 import shutil
@@ -18,14 +17,12 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from sidebyside.workloads import MEASURES, Failure, Workload
-
-if sys.version_info >= (3, 11):
-    import tomllib
-else:
-    import tomli as tomllib
+from sidebyside.workloads import Failure
 
 HERE = Path(__file__).resolve().parent.parent
+
+BEHIND = 1000
+"""How far above its port a proxy listens that has something in front of it."""
 
 
 def descendants(root: int) -> dict[int, str]:
@@ -59,6 +56,10 @@ class Proxy:
     """
     A proxy to measure.
 
+    @ivar front: what stands before it, on the load's side: the load goes to that, and what it
+        costs is not the proxy's.
+    @ivar prepare: what is run before it is started.
+    @ivar prefix: what its command is run by: a profiler.
     @ivar pid: its first process, while it runs and if that is known.
     """
 
@@ -70,6 +71,9 @@ class Proxy:
         *,
         start: str | None = None,
         config: str | None = None,
+        prepare: str = "",
+        front: str | None = None,
+        front_config: str = "",
         pid: int | None = None,
         user: str | None = None,
         password: str | None = None,
@@ -81,11 +85,14 @@ class Proxy:
     ) -> None:
         self.name, self.host, self.port = name, host, port
         self.start_command, self.config, self.pid = start, config, pid
+        self.prepare, self.front, self.front_config = prepare, front, front_config
+        self.prefix: list[str] = []
         self.user, self.password = user, password
         self.lacks, self.note = lacks, note
         self.fixed_version, self.version_command = version, version_command
         self.env = env or {}
         self.process: subprocess.Popen[bytes] | None = None
+        self.fronting: subprocess.Popen[bytes] | None = None
         self.directory: str | None = None
 
     @property
@@ -94,10 +101,14 @@ class Proxy:
 
     @property
     def program(self) -> str | None:
-        """The path of what is started; L{None} if it is not installed."""
-        if self.start_command is None:
+        """The path of what is started; L{None} if that, or what stands before it, is missing."""
+        if self.start_command is None or (self.front and not self.found(self.front)):
             return None
-        return shutil.which(os.path.expanduser(self.words(self.start_command)[0]))
+        return self.found(self.start_command)
+
+    def found(self, command: str) -> str | None:
+        """The path of a command's program; L{None} if it is not installed."""
+        return shutil.which(os.path.expanduser(self.words(command)[0]))
 
     @property
     def version(self) -> str:
@@ -121,9 +132,11 @@ class Proxy:
         """Put port, paths and the like where C{text} has their names in braces."""
         values = {
             "port": self.port,
+            "behind": self.port + BEHIND,
             "host": self.host,
             "dir": self.directory,
             "config": f"{self.directory}/config",
+            "front_config": f"{self.directory}/front_config",
             # Not sys.prefix: what is installed beside the Python that runs this.
             "bin": Path(sys.executable).parent,
             "python": sys.executable,
@@ -136,116 +149,129 @@ class Proxy:
     def words(self, command: str) -> list[str]:
         return shlex.split(self.fill(command))
 
-    def start(self, cpus: set[int] | None = None, wait: float = 15) -> None:
+    def start(self, cpus: set[int] | None = None, front_cpus: set[int] | None = None) -> None:
         """
-        Start it and wait until it accepts connections.
+        Start it, and what stands before it, and wait until it serves.
 
-        @raise Failure: if it does not, with the end of what it said.
+        @raise Failure: if they do not, with the last line of what was said.
         """
         if self.start_command is None:
             return
+        for command in filter(None, (self.start_command, self.front)):
+            if self.found(command) is None:
+                raise Failure(f"{self.words(command)[0]} is not installed")
+        ports = [self.port + BEHIND, self.port] if self.front else [self.port]
+        for port in ports:
+            if self.accepts(port):
+                raise Failure(f"port {port} is taken")
         self.directory = tempfile.mkdtemp(prefix="compare-")
-        if self.config is not None:
-            Path(self.directory, "config").write_text(self.fill(self.config))
-        program = self.program
-        if program is None:
+        try:
+            for name, text in (("config", self.config), ("front_config", self.front_config)):
+                if text:
+                    Path(self.directory, name).write_text(self.fill(text))
+            if self.prepare:
+                self.begin([], self.prepare, "prepared").wait(30)
+            self.process = self.begin(self.prefix, self.start_command, "log", cpus)
+            self.pid = self.process.pid
+            if self.front:
+                self.wait_for(self.process, "log", lambda: self.accepts(ports[0]))
+                self.fronting = self.begin([], self.front, "front", front_cpus)
+            self.wait_for(self.fronting or self.process, "log", self.answers)
+        except Failure:
             self.stop()
-            raise Failure(f"{self.words(self.start_command)[0]} is not installed")
-        if self.accepts():
-            self.stop()
-            raise Failure(f"port {self.port} is taken")
-        with open(Path(self.directory, "log"), "wb") as log:
-            self.process = subprocess.Popen(
-                [program, *self.words(self.start_command)[1:]],
+            raise
+        time.sleep(0.15)
+
+    def begin(
+        self, prefix: list[str], command: str, log: str, cpus: set[int] | None = None
+    ) -> subprocess.Popen[bytes]:
+        """Start one program, in a session of its own."""
+        with open(self.path(log), "wb") as said:
+            return subprocess.Popen(
+                [*prefix, self.found(command) or command, *self.words(command)[1:]],
                 stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=log,
+                stdout=said,
+                stderr=said,
                 env=os.environ | {k: self.fill(v) for k, v in self.env.items()},
                 start_new_session=True,
                 preexec_fn=stay_on(cpus),
             )
-        self.pid = self.process.pid
-        end = time.monotonic() + wait
-        while not self.accepts():
-            if self.process.poll() is not None or time.monotonic() > end:
-                tail = Path(self.directory, "log").read_text(errors="replace")[-300:].strip()
-                self.stop()
-                raise Failure(f"does not start: {tail or 'no answer on its port'}")
-            time.sleep(0.02)
-        time.sleep(0.15)
 
-    def accepts(self) -> bool:
+    def wait_for(
+        self,
+        process: subprocess.Popen[bytes],
+        log: str,
+        ready: Callable[[], bool],
+        wait: float = 15,
+    ) -> None:
+        """
+        Wait until a process is ready.
+
+        @raise Failure: it has ended, or it takes too long.
+        """
+        end = time.monotonic() + wait
+        while not ready():
+            if process.poll() is not None or time.monotonic() > end:
+                said = self.path(log).read_text(errors="replace").split("\n")
+                last = next(filter(None, map(str.strip, reversed(said))), "no answer on its port")
+                raise Failure(f"does not start: {last}")
+            time.sleep(0.02)
+
+    def path(self, name: str) -> Path:
+        """A file of this run."""
+        return Path(self.directory or "", name)
+
+    def accepts(self, port: int) -> bool:
         with contextlib.suppress(OSError):
-            socket.create_connection((self.host, self.port), 1).close()
+            socket.create_connection((self.host, port), 1).close()
             return True
         return False
 
+    def answers(self) -> bool:
+        """Whether a greeting is answered: a port may be open before anybody serves there."""
+        with (
+            contextlib.suppress(OSError),
+            socket.create_connection((self.host, self.port), 1) as client,
+        ):
+            client.sendall(bytes([5, 1, 2 if self.user else 0]))
+            return bool(client.recv(2))
+        return False
+
+    def trouble(self) -> str | None:
+        """What has gone wrong with it, though the load may have got through."""
+        if self.process is None:
+            return None
+        status = self.process.poll()
+        if status is not None:
+            how = f"status {status}" if status >= 0 else signal.Signals(-status).name
+            return f"the proxy ended: {how}"
+        if b"Traceback (most recent call last)" in self.path("log").read_bytes():
+            return "a traceback in the proxy's log"
+        return None
+
     def stop(self) -> None:
         """End what start() began, by process id."""
-        process, self.process = self.process, None
-        if process is not None:
-            mine = descendants(process.pid)
-            with contextlib.suppress(ProcessLookupError):
-                os.killpg(process.pid, signal.SIGTERM)
-            with contextlib.suppress(subprocess.TimeoutExpired):
-                process.wait(3)
-            with contextlib.suppress(ProcessLookupError):
-                os.killpg(process.pid, signal.SIGKILL)
-            with contextlib.suppress(subprocess.TimeoutExpired):
-                process.wait(3)
-            for pid, started in mine.items():
-                if descendants(pid).get(pid) == started:
-                    with contextlib.suppress(ProcessLookupError):
-                        os.kill(pid, signal.SIGKILL)
-            self.pid = None
+        for process in filter(None, (self.fronting, self.process)):
+            end(process)
+        self.process = self.fronting = None
         if self.directory:
+            self.pid = None
             shutil.rmtree(self.directory, ignore_errors=True)
             self.directory = None
 
 
-def read_peers(path: str) -> tuple[list[Proxy], list[Workload]]:
-    """
-    Read a TOML or JSON file of proxies and workloads.
-
-    @raise Failure: if a table in it is not right.
-    """
-    data = Path(path).read_text(encoding="utf-8")
-    tables = json.loads(data) if path.endswith(".json") else tomllib.loads(data)
-    proxies = []
-    for table in tables.get("proxy", []):
-        rest = dict(table)
-        lacks = tuple(rest.pop("lacks", ()))
-        try:
-            name, host, port = rest.pop("name"), rest.pop("host", "127.0.0.1"), rest.pop("port")
-            proxies.append(Proxy(name, host, port, lacks=lacks, **rest))
-        except (KeyError, TypeError) as error:
-            raise Failure(f"{path}: a proxy table is not right: {error}") from None
-    workloads = []
-    for table in tables.get("workload", []):
-        args = tuple(str(arg) for arg in table["args"])
-        if args[0] not in MEASURES:
-            raise Failure(f"{path}: workload {table['name']}: unknown mode {args[0]}")
-        workloads.append(
-            Workload(
-                table["name"],
-                args,
-                table.get("title", " ".join(args)),
-                timed=args[0] != "idle",
-                together=table.get("together", False),
-            )
-        )
-    return proxies, workloads
-
-
-def parse_running(text: str) -> Proxy:
-    """
-    A proxy that runs already, from C{NAME=HOST:PORT[:PID]}.
-
-    @raise Failure: if the text is not of that form.
-    """
-    name, _, address = text.partition("=")
-    host, _, rest = address.rpartition("]:") if "]:" in address else address.partition(":")
-    port, _, pid = rest.partition(":")
-    if not (name and host and port.isdigit() and (not pid or pid.isdigit())):
-        raise Failure(f"--proxy {text}: NAME=HOST:PORT or NAME=HOST:PORT:PID")
-    return Proxy(name, host.lstrip("["), int(port), pid=int(pid) if pid else None)
+def end(process: subprocess.Popen[bytes]) -> None:
+    """End a process and all that it has started."""
+    mine = descendants(process.pid)
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGTERM)
+    with contextlib.suppress(subprocess.TimeoutExpired):
+        process.wait(3)
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGKILL)
+    with contextlib.suppress(subprocess.TimeoutExpired):
+        process.wait(3)
+    for pid, started in mine.items():
+        if descendants(pid).get(pid) == started:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)

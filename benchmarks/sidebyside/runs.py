@@ -1,5 +1,5 @@
 """
-The runs: each workload on each proxy in turns, A B C A B C, so that all see the same minutes.
+The runs: each workload on each proxy in turns, A B C C B A, so that all see the same minutes.
 """
 
 from __future__ import annotations
@@ -88,7 +88,7 @@ class Bench:
         for_proxy, for_load = self.processors(workload)
         try:
             if proxy is not None:
-                proxy.start(for_proxy)
+                proxy.start(for_proxy, for_load)
             done = subprocess.run(
                 self.command(workload, proxy),
                 capture_output=True,
@@ -96,6 +96,7 @@ class Bench:
                 timeout=self.args.duration + self.args.warmup + 180,
                 preexec_fn=stay_on(for_load),
             )
+            trouble = proxy.trouble() if proxy is not None else None
         except Failure as failure:
             return aborted(str(failure))
         except subprocess.TimeoutExpired:
@@ -106,9 +107,11 @@ class Bench:
         try:
             result: Result = json.loads(done.stdout)
         except ValueError:
-            return aborted(done.stderr.strip()[-200:] or "no result")
+            return aborted(trouble or done.stderr.strip()[-200:] or "no result")
+        if trouble is not None:
+            result["trouble"] = trouble
         if result["aborted"]:
-            result["failure"] = result.get("first_error", "nothing came through")
+            result["failure"] = trouble or result.get("first_error") or "nothing came through"
         return result
 
     def measure(self, workload: Workload, proxy: Proxy | None) -> Result:
@@ -145,7 +148,8 @@ class Bench:
         for workload in self.workloads:
             skip: set[str] = set()
             for turn in range(self.args.rounds):
-                for name, proxy in self.subjects(workload):
+                # Every other round backwards: nobody is always the first, or the last, of it.
+                for name, proxy in self.subjects(workload)[:: -1 if turn % 2 else 1]:
                     if name in skip:
                         continue
                     result = self.measure(workload, proxy)
@@ -158,7 +162,7 @@ class Bench:
     def progress(self, workload: Workload, result: Result) -> None:
         measure = MEASURES[workload.mode]
         value = result.get(measure.rate)
-        said = result.get("failure") or result.get("first_error") or ""
+        said = next(filter(None, map(result.get, ("failure", "trouble", "first_error"))), "")
         shown = "-" if value is None else f"{value * measure.rate_scale:.4g} {measure.rate_unit}"
         print(
             f"  {workload.name:15} round {result['round'] + 1}  {result['name']:24} "

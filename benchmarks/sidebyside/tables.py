@@ -7,11 +7,12 @@ of these.  Text is Markdown, for people and for the documentation alike.
 
 from __future__ import annotations
 
+import math
 import statistics
 from typing import Any
 
 from sidebyside.runs import Bench, Result
-from sidebyside.workloads import MEASURES, Measure
+from sidebyside.workloads import DIRECT, MEASURES, Measure
 
 Spread = dict[str, float]
 """C{median}, C{min}, C{max} and the number of C{rounds}."""
@@ -30,6 +31,12 @@ COLUMNS = (
     "pss_after",
     "proxy_processes",
     "proxy_threads",
+    "p50_us_alone",
+    "p99_us_alone",
+    "held",
+    "proxy_fds",
+    "pss_before",
+    "pss_closed",
 )
 
 
@@ -67,7 +74,7 @@ def latency(results: list[Result], key: str) -> float | None:
 def make_row(name: str, runs: list[Result], base: dict[int, Result], measure: Measure) -> Row:
     """What one proxy did in one workload."""
     good = [r for r in runs if not r["aborted"]]
-    said = [r.get("failure") or r.get("first_error") for r in runs]
+    said = [r.get(key) for r in runs for key in ("failure", "trouble", "first_error")]
     return {
         "name": name,
         "rate": column(good, measure.rate, measure.rate_scale),
@@ -117,6 +124,10 @@ def figure(value: float | None) -> str:
     return f"{value:.3g}"
 
 
+def middle(data: Spread | None) -> float:
+    return math.nan if data is None else data["median"]
+
+
 def cell(data: Spread | None, spans: bool = True) -> str:
     if data is None:
         return "-"
@@ -129,10 +140,14 @@ def times(data: Spread | None) -> str:
     return "-" if data is None else f"{figure(data['median'])}×"
 
 
-def grid(head: list[str], rows: list[list[str]]) -> str:
-    """A Markdown table: first and last column to the left, figures to the right."""
+def grid(head: list[str], rows: list[list[str]], words: bool = True) -> str:
+    """
+    A Markdown table: the first column to the left, figures to the right.
+
+    @param words: the last column is not of figures.
+    """
     widths = [max(len(row[i]) for row in [head, *rows]) for i in range(len(head))]
-    texts = (0, len(head) - 1)
+    texts = (0, len(head) - 1) if words else (0,)
 
     def line(row: list[str]) -> str:
         cells = [
@@ -151,16 +166,23 @@ def grid(head: list[str], rows: list[list[str]]) -> str:
 def extra_columns(mode: str, row: Row) -> dict[str, str]:
     """The columns that only some modes have, by their heads."""
     if mode == "idle":
-        pss = row["pss_after"]
+        held, fds = middle(row["held"]), middle(row["proxy_fds"])
+        pss = [middle(row[key]) / 2**20 for key in ("pss_before", "pss_after", "pss_closed")]
         return {
             "open s": cell(row["open_s"], False),
-            "PSS MiB": figure(pss and pss["median"] / 2**20),
+            "PSS MiB": figure(pss[1]),
+            "closed": f"{figure(pss[2])} of {figure(pss[0])}",
+            "fds/conn": figure(fds / held),
             "threads": cell(row["proxy_threads"], False),
         }
     cores = {"cores": cell(row["cpu_cores"], False)}
     if mode == "bulk":
         return {key: cell(row[key], False) for key in ("fairness", "balance")} | cores
     delays = {"p50 µs": figure(row["p50_us"]), "p99 µs": figure(row["p99_us"])}
+    if mode == "fairness":
+        # Its p99 is the cost, in a column of its own.
+        alone = {f"{each} alone": cell(row[f"{each}_us_alone"], False) for each in ("p50", "p99")}
+        return {"p50 µs": delays["p50 µs"]} | alone | cores
     if mode == "udp":
         return delays | {"loss %": cell(row["loss_pct"], False)} | cores
     return delays | cores
@@ -171,11 +193,53 @@ def remarks(row: Row) -> str:
     if row["errors"]:
         said.append(f"{row['errors']} errors")
     if row["problem"]:
-        said.append(" ".join(str(row["problem"]).replace("|", "/").split())[:80])
+        said.append(" ".join(str(row["problem"]).replace("|", "/").split())[:120])
     return "; ".join(said)
 
 
-def render(tables: list[Table], level: str = "###") -> str:
+def emphasized(text: str, best: bool) -> str:
+    return f"**{text}**" if best else text
+
+
+def overview(tables: list[Table]) -> str:
+    """All of it as one table: a line for each workload, a column for each proxy."""
+    names = list(dict.fromkeys(row["name"] for table in tables for row in table["rows"]))
+    lines = []
+    for table in tables:
+        rows = {row["name"]: row for row in table["rows"]}
+        proxies = [row for name, row in rows.items() if name != DIRECT]
+        rates = [row["rate"]["median"] for row in proxies if row["rate"]]
+        costs = [row["cost"]["median"] for row in proxies if row["cost"]]
+        most = max if MEASURES[table["mode"]].more else min
+        cells = []
+        for name in names:
+            row = rows.get(name)
+            if row is None:
+                cells.append("–")
+                continue
+            said = []
+            if row["rate"]:
+                best = name != DIRECT and row["rate"]["median"] == most(rates)
+                said.append(emphasized(figure(row["rate"]["median"]), best))
+            if row["cost"]:
+                best = name != DIRECT and row["cost"]["median"] == min(costs)
+                said.append(emphasized(figure(row["cost"]["median"]), best))
+            if remarks(row):
+                said.append("fails" if not said else "with errors")
+            cells.append("; ".join(said))
+        spreads = [row["rate"] for row in rows.values() if row["rate"] and row["rate"]["median"]]
+        noise = max((abs((s["max"] - s["min"]) / s["median"] / 2) for s in spreads), default=0.0)
+        lines.append(
+            [
+                f"{table['workload']}: {table['rate_unit']}; {table['cost_unit']}",
+                *cells,
+                f"±{100 * noise:.0f} %" if noise else "",
+            ]
+        )
+    return grid(["workload", *names, "noise"], lines)
+
+
+def render(tables: list[Table]) -> str:
     """All tables, each below a heading."""
     parts = []
     for table in tables:
@@ -200,5 +264,5 @@ def render(tables: list[Table], level: str = "###") -> str:
                 ]
             )
         if lines:
-            parts.append(f"{level} {table['workload']}: {table['title']}\n\n{grid(head, lines)}\n")
+            parts.append(f"### {table['workload']}: {table['title']}\n\n{grid(head, lines)}\n")
     return "\n".join(parts)

@@ -41,6 +41,7 @@ class Measure:
     How one mode of socks5load is shown.
 
     @ivar direct: whether it can be done without a proxy.
+    @ivar more: whether more of the rate is better.
     """
 
     rate: str
@@ -49,15 +50,18 @@ class Measure:
     cost: str
     cost_unit: str
     direct: bool = True
+    more: bool = True
 
 
 MEASURES = {
     "connect": Measure("conn_per_s", "conn/s", 1, "cpu_us_per_conn", "CPU µs/conn"),
     "bulk": Measure("bytes_per_s", "GB/s", 1e-9, "cpu_s_per_GiB", "CPU s/GiB"),
     "rr": Measure("rt_per_s", "rt/s", 1, "cpu_us_per_rt", "CPU µs/rt"),
-    "idle": Measure("bytes_per_conn", "B/conn", 1, "cpu_us_per_conn", "CPU µs/conn", False),
+    "idle": Measure("bytes_per_conn", "B/conn", 1, "cpu_us_per_conn", "CPU µs/conn", False, False),
     "udp": Measure("datagrams_per_s", "dgram/s", 1, "cpu_us_per_datagram", "CPU µs/dgram"),
     "bind": Measure("cycles_per_s", "cycles/s", 1, "cpu_us_per_cycle", "CPU µs/cycle", False),
+    # What the bulk gets, and what the others pay for it.
+    "fairness": Measure("bytes_per_s", "GB/s", 1e-9, "p99_us", "p99 µs"),
 }
 
 WORKLOADS = {
@@ -108,7 +112,17 @@ WORKLOADS = {
             "memory per idle connection ({idle} held)",
             timed=False,
         ),
+        Workload(
+            "fair-down",
+            ("fairness", "--direction", "down"),
+            "1,000 ping-pongs, some 5,000 a second in all, beside one download",
+        ),
+        Workload(
+            "fair-up",
+            ("fairness", "--direction", "up"),
+            "1,000 ping-pongs, some 5,000 a second in all, beside one upload",
+        ),
     )
 }
-DEFAULT = "connect,bulk-down,bulk-up,bulk-16,rr-1,rr-64,udp,bind,idle"
+DEFAULT = "connect,bulk-down,bulk-up,bulk-16,rr-1,rr-64,udp,bind,idle,fair-down,fair-up"
 QUICK = "connect,bulk-down,rr-64,udp,bind,idle"
