@@ -19,7 +19,7 @@ as a whole, after flushing.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, NamedTuple, Protocol, cast
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from twisted.internet.address import UNIXAddress
 from twisted.internet.error import ConnectionAborted, ConnectionDone
@@ -133,7 +133,7 @@ class Leg:
 
     def makeConnection(self, transport: ITransport) -> None:
         """Take a transport, which must have all of L{StreamTransport}."""
-        self.transport = cast(StreamTransport, transport)
+        self.transport = transport  # type: ignore[assignment]  # See above.
 
     def connectionMade(self) -> None:
         """A leg waits for its relay."""
@@ -338,7 +338,7 @@ class TCPRelay:
     def legEnded(self, leg: Leg) -> None:
         """One side has sent its FIN."""
         if not self.reason:
-            self.reason = f"{self._naming(leg)} closed"
+            self.reason = "client closed" if leg is self.client else "target closed"
         (self.target if leg is self.client else self.client).finishWriting()
         if leg._shut and not leg.lost:
             leg.transport.loseConnection()

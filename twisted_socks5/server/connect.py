@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from ipaddress import IPv4Address
 from typing import TYPE_CHECKING
 
 from twisted.internet.interfaces import IProtocolFactory
@@ -52,10 +53,7 @@ class LegFactory:
     @ivar dialled: whom the last one was built for, as the access log writes it.
     """
 
-    __slots__ = ("dialled",)
-
-    def __init__(self) -> None:
-        self.dialled = ""
+    dialled = ""
 
     def doStart(self) -> None:
         """An attempt begins."""
@@ -92,7 +90,9 @@ class Connect:
         session, destination = self._session, self._request.destination
         rules = session.rules
         try:
-            host = normalised(destination.host)
+            asked = destination.host
+            # An IPv4 address has but one spelling.
+            host = asked if isinstance(asked, IPv4Address) else normalised(asked)
             if not destination.port:
                 raise RequestError(Reply.GENERAL_FAILURE, "port 0 cannot be connected to")
             if isinstance(host, str):

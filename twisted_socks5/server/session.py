@@ -121,6 +121,8 @@ class SOCKS5ServerProtocol(TwistedProtocol):
     transport: StreamTransport  # type: ignore[assignment]  # narrower than ITransport
 
     # How a session begins: here, so that what most sessions never have costs them nothing.
+    #: Takes octets from the client, as one of our receivers.
+    dataReceived: Callable[[bytes], None]  # type: ignore[assignment]
     avatar: ISOCKS5Avatar | None = None
     dialogue: GSSAPIDialogue | None = None
     encapsulation: Encapsulation | None = None
@@ -160,7 +162,7 @@ class SOCKS5ServerProtocol(TwistedProtocol):
         self.counted = not overload
         self._overload = overload
         self.negotiation = ServerNegotiation(socks4=server.settings.socks4)
-        self._receiver: Callable[[bytes], None] = self._negotiate
+        self.dataReceived = self._negotiate
 
     # What the transport tells.
 
@@ -168,12 +170,8 @@ class SOCKS5ServerProtocol(TwistedProtocol):
         """Begin: the client has the first word."""
         tune(self.transport)
         if isinstance(self.transport, ProtocolWrapper):
-            self._receiver = self._identify
+            self.dataReceived = self._identify
         self.server.sessionBegins(self)
-
-    def dataReceived(self, data: bytes) -> None:
-        """Octets from the client."""
-        self._receiver(data)
 
     def readConnectionLost(self) -> None:
         """The client's FIN."""
@@ -249,7 +247,7 @@ class SOCKS5ServerProtocol(TwistedProtocol):
             client.dataReceived(early)
         # Before it starts: to read on behind the client's FIN would be to hear it twice.
         client.ended = self._clientEnded
-        self._receiver = client.dataReceived
+        self.dataReceived = client.dataReceived
         if getattr(self.transport, "protocol", None) is self:
             # Nothing is between us and the socket: the leg can hear it itself.
             self.transport.protocol = client
@@ -267,7 +265,7 @@ class SOCKS5ServerProtocol(TwistedProtocol):
         self.record.reply = Reply.SUCCEEDED
         self.transport.write(self.negotiation.reply(Reply.SUCCEEDED, bound))
         self.negotiation.take_rest()
-        self._receiver = self._drop
+        self.dataReceived = self._drop
         self._resume()
 
     def answer(self, bound: Address) -> None:
@@ -322,7 +320,7 @@ class SOCKS5ServerProtocol(TwistedProtocol):
         self.transport = layer
         self._pending = None
         self._paused = False
-        self._receiver = self._negotiate
+        self.dataReceived = self._negotiate
         # Not before it has all that has come, in order, may it read on.
         layer.pauseProducing()
         if early:
@@ -367,7 +365,7 @@ class SOCKS5ServerProtocol(TwistedProtocol):
         Behind the PROXY protocol it is another one than who connected, and the one whom rules,
         limits and the log are about.
         """
-        self._receiver = self._negotiate
+        self.dataReceived = self._negotiate
         peer = self.transport.getPeer()
         if peer != self.peer:
             self.server.sessionLeaves(self)
@@ -391,7 +389,7 @@ class SOCKS5ServerProtocol(TwistedProtocol):
                 negotiation.receive(data)
             while (event := negotiation.next_event()) is not None:
                 self._EVENTS[type(event)](self, event)
-                if self._receiver != self._negotiate:
+                if self.dataReceived != self._negotiate:
                     return
         except ProtocolError as error:
             self.broken(error)
@@ -448,7 +446,7 @@ class SOCKS5ServerProtocol(TwistedProtocol):
             self.refuse(Reply.COMMAND_NOT_SUPPORTED, f"unknown command {request.command}")
             return
         self.record.command = _NAMES[request.command]
-        self._receiver = self._keep
+        self.dataReceived = self._keep
         try:
             self._undertaking = undertaking = command(self, request)
             undertaking.start()
@@ -468,12 +466,12 @@ class SOCKS5ServerProtocol(TwistedProtocol):
 
     def waitFor(self, pending: Pending) -> None:
         """It is our turn until this is done; what the client says meanwhile is kept."""
-        self._receiver = self._keep
+        self.dataReceived = self._keep
         self._pending = pending
 
     def hearBy(self, receiver: Callable[[bytes], None]) -> None:
         """Give what the client says to a sub-negotiation that is none of the negotiation's."""
-        self._receiver = receiver
+        self.dataReceived = receiver
 
     def identified(self, avatar: ISOCKS5Avatar, logout: Logout) -> None:
         """It is known who the client is."""
@@ -487,9 +485,9 @@ class SOCKS5ServerProtocol(TwistedProtocol):
         self._pending = None
         if octets:
             self.transport.write(octets)
-        self._receiver = self._negotiate
+        self.dataReceived = self._negotiate
         self._negotiate()
-        if self._receiver == self._negotiate:
+        if self.dataReceived == self._negotiate:
             self._resume()
 
     def turnAway(self, octets: bytes, reason: str) -> None:
@@ -505,7 +503,7 @@ class SOCKS5ServerProtocol(TwistedProtocol):
 
     def _refuse(self, octets: bytes, reason: str) -> None:
         self._because(reason)
-        self._receiver = self._drop
+        self.dataReceived = self._drop
         self._callOff()
         self.server.sessionRefused(self)
         if octets:
@@ -535,9 +533,9 @@ class SOCKS5ServerProtocol(TwistedProtocol):
         if self._over:
             return
         self._over = True
-        self._because(reason)
+        self.record.reason = self.record.reason or reason
         # A bound method of one's own is a circle; nothing waits for the garbage collector.
-        self._receiver = _ignore
+        self.dataReceived = _ignore
         self._callOff()
         logout, self._logout = self._logout, None
         if logout is not None:

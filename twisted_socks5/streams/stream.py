@@ -111,6 +111,7 @@ class Stream:
         "_waiting",
         "_watch",
         "disconnecting",
+        "fileno",
         "protocol",
     )
 
@@ -124,6 +125,8 @@ class Stream:
         """
         self._watch = watch
         self._socket = connected
+        # Names the descriptor; -1 once it is closed.
+        self.fileno = connected.fileno
         self._fd = connected.fileno()
         self.protocol = protocol
         self.disconnecting = False
@@ -140,10 +143,6 @@ class Stream:
 
     # What the reactor asks.  The interfaces say that doRead and doWrite return a Failure; what
     # reactors understand, and all of Twisted's descriptors return, is an exception.
-
-    def fileno(self) -> int:
-        """Name the descriptor; -1 once it is closed."""
-        return self._fd
 
     def logPrefix(self) -> str:
         """Name us in the log."""
@@ -295,7 +294,7 @@ class Stream:
     def loseWriteConnection(self) -> None:
         """Send a FIN behind all that was written."""
         self._shutting = True
-        if self.flushed and not self._shut:
+        if not self._shut and self.flushed:
             self._shutDown()
 
     def loseConnection(self) -> None:
@@ -418,7 +417,7 @@ class Stream:
 
     def getHandle(self) -> socket.socket:
         """Give the socket."""
-        return self._open()
+        return self._socket if self._fd >= 0 else self._open()
 
     def getHost(self) -> IPv4Address | IPv6Address:
         """Name our end."""
