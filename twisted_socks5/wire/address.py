@@ -8,6 +8,7 @@ not judged.
 
 from __future__ import annotations
 
+import re
 from functools import lru_cache
 from ipaddress import IPv4Address, IPv6Address
 from struct import Struct
@@ -32,6 +33,7 @@ _PACK_IPV6: Final = Struct("!B16sH").pack
 
 # What is shown as it is: printable ASCII but for the space, the quote and the backslash.
 _SHOWN: Final = frozenset(range(0x21, 0x7F)) - frozenset(b'"\\')
+_HIDDEN: Final = re.compile(rb'[^!-~]|["\\]').search
 
 
 @lru_cache(maxsize=4096)  # The same few are written again and again.
@@ -48,6 +50,8 @@ def describe_host(host: Host) -> str:
     if isinstance(host, IPv4Address):
         return _dotted(int(host))
     if isinstance(host, bytes):
+        if not _HIDDEN(host):
+            return host.decode("ascii")
         return "".join(chr(octet) if octet in _SHOWN else f"\\x{octet:02x}" for octet in host)
     return str(host)
 
