@@ -31,7 +31,7 @@ _log = Logger()
 PIPE_SIZE = 1 << 18
 
 #: Octets moved in a turn, before others get theirs.
-TURN = 4 << 20
+TURN = 1 << 20
 
 #: Pipes at a time, two descriptors each.
 MAX_PIPES = 512
