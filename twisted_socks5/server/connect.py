@@ -107,7 +107,11 @@ class Connect:
         except RequestError as error:
             session.refuse(error.reply, error.reason)
             return
-        self._dialling = dialling.addCallbacks(self._connected, session.fail)
+        if dialling.called and isinstance(dialling.result, Leg):
+            # It is there already: callbacks would cost as much as all the rest of this.
+            self._connected(dialling.result)
+        else:
+            self._dialling = dialling.addCallbacks(self._connected, session.fail)
 
     def clientEnded(self) -> None:
         """Go on: the client may await an answer to what it has sent already."""
