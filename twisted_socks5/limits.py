@@ -33,10 +33,11 @@ def client_key(client: IPAddress | None) -> int | None:
     @param client: L{None} is a Unix socket; all of those are one client.
     @return: IPv4 addresses are numbers below 0, so that none is the prefix of an IPv6 one.
     """
+    if isinstance(client, IPv4Address):
+        return ~int(client)
     if client is None:
         return None
-    if not isinstance(client, IPv4Address):
-        client = unmapped(client)
+    client = unmapped(client)
     return ~int(client) if isinstance(client, IPv4Address) else int(client) >> 64
 
 
@@ -98,7 +99,7 @@ class ConnectionLimits:
         # nobody else need be sent away for it.
         if 0 < self.per_client <= count:
             return f"too many connections from {_shown(client)}: {count}"
-        if self.full:
+        if 0 < self.total <= self._count:
             return f"too many connections: {self._count}"
         self._counts[key] = count + 1
         self._count += 1

@@ -310,7 +310,9 @@ class SOCKS5ServerFactory(StreamFactory):
 
     def sessionRequests(self, session: SOCKS5ServerProtocol) -> None:
         """A session has said what it wants."""
-        self._queue(session, None)
+        queue, session.queue = session.queue, None
+        if queue is not None:
+            queue.discard(session)
 
     def sessionRefused(self, session: SOCKS5ServerProtocol) -> None:
         """A session's refusal is on its way: it may hear it, but not stay."""
@@ -320,7 +322,7 @@ class SOCKS5ServerFactory(StreamFactory):
         """A session's connection is gone."""
         self.sessions.discard(session)
         if session.queue is not None:
-            self._queue(session, None)
+            self.sessionRequests(session)
         self._release(session)
         try:
             self.accessLog(session.record)
@@ -359,14 +361,13 @@ class SOCKS5ServerFactory(StreamFactory):
     def _queue(
         self,
         session: SOCKS5ServerProtocol,
-        queue: DeadlineQueue[SOCKS5ServerProtocol] | None,
+        queue: DeadlineQueue[SOCKS5ServerProtocol],
     ) -> None:
-        """Move a session from the queue that it is in to another one, or to none."""
-        before, session.queue = session.queue, queue
-        if before is not None:
-            before.discard(session)
-        if queue is not None:
-            queue.add(session)
+        """Move a session from the queue that it is in, if any, to another one."""
+        if session.queue is not None:
+            session.queue.discard(session)
+        session.queue = queue
+        queue.add(session)
 
     def _admit(self, client: IPAddress | None) -> str:
         """
