@@ -5,9 +5,11 @@ from __future__ import annotations
 import socket
 from typing import cast
 
-from twisted.internet.address import UNIXAddress
+from twisted.internet import unix
+from twisted.internet.interfaces import ITCPTransport, IUNIXTransport
 from twisted.protocols.policies import ProtocolWrapper, WrappingFactory
 from twisted.trial.unittest import SynchronousTestCase
+from zope.interface import alsoProvides
 
 from tests.relay.joined import HELD, Joined, JoinedTestCase
 from twisted_socks5.relay import Leg
@@ -335,8 +337,10 @@ class TuneTests(SynchronousTestCase):
 
     def test_unix(self) -> None:
         """A Unix socket has no such options, nor has what is no transport."""
-        unix = UNIXAddress("/run/socks")
-        transport, _ = MemoryReactor().connectPair(Peer(), Peer(), unix, unix)
+        self.assertTrue(ITCPTransport.implementedBy(unix.Server))
+        self.assertTrue(IUNIXTransport.implementedBy(unix.Server))
+        transport, _ = MemoryReactor().connectPair(Peer(), Peer())
+        alsoProvides(transport, IUNIXTransport)
         tune(transport)
         tune(object())
         self.assertFalse(transport.getTcpNoDelay())

@@ -21,7 +21,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
-from twisted.internet.address import UNIXAddress
 from twisted.internet.error import ConnectionAborted, ConnectionDone
 from twisted.internet.interfaces import (
     IAddress,
@@ -30,6 +29,7 @@ from twisted.internet.interfaces import (
     IPullProducer,
     IPushProducer,
     ITCPTransport,
+    IUNIXTransport,
 )
 from zope.interface import implementer
 
@@ -83,7 +83,8 @@ def tune(transport: object) -> None:
     """Make TCP send small messages at once, and notice a peer that has gone without a word."""
     if type(transport) is Stream:
         return  # They are made so.
-    if ITCPTransport.providedBy(transport) and not isinstance(transport.getHost(), UNIXAddress):
+    # Twisted's Unix sockets say that they provide TCP's interface, too.
+    if ITCPTransport.providedBy(transport) and not IUNIXTransport.providedBy(transport):
         transport.setTcpNoDelay(True)
         transport.setTcpKeepAlive(True)
 
