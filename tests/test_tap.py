@@ -17,13 +17,14 @@ from twisted.logger import ILogObserver, LogEvent, LogLevel, globalLogPublisher
 from twisted.trial.unittest import SynchronousTestCase
 
 from tests.server.base import GRANTED, GREETED, GREETING, LOGGED_IN, LOGIN, credentials, request
-from twisted_socks5 import tap
+from twisted_socks5 import processes, tap
 from twisted_socks5.config import Filtering, Settings
 from twisted_socks5.errors import ConfigurationError
 from twisted_socks5.logs import FileAccessLog, TwistedAccessLog
+from twisted_socks5.options import Options
+from twisted_socks5.processes import StartFailure
 from twisted_socks5.relay.splice import PIPES
 from twisted_socks5.service import SOCKS5Service
-from twisted_socks5.tap import Options, StartFailure
 from twisted_socks5.testing import MemoryReactor, PeerFactory
 from twisted_socks5.wire import Method
 
@@ -56,8 +57,8 @@ class TapCase(SynchronousTestCase):
         self.reactor = MemoryReactor()
         self.signals = Signals()
         self.frozen = 0
-        self.patch(tap, "signal", self.signals)
-        self.patch(tap, "gc", self)
+        self.patch(processes, "signal", self.signals)
+        self.patch(processes, "gc", self)
         self.patch(tap, "raiseDescriptorLimit", lambda: 1064)
         self.patch(PIPES, "limit", PIPES.limit)
         self.stderr = io.StringIO()
@@ -456,7 +457,7 @@ class OnlyForThisHostTests(SynchronousTestCase):
     def test_explain(self) -> None:
         """Why a port can't be opened, in words."""
         refused = CannotListenError("", 80, OSError(errno.EACCES, "Permission denied"))
-        self.assertEqual(tap._explain(refused), "cannot listen on *:80: Permission denied")
+        self.assertEqual(processes.explain(refused), "cannot listen on *:80: Permission denied")
         odd = CannotListenError("::", 80, "odd")
-        self.assertIn("odd", tap._explain(odd))
-        self.assertEqual(tap._explain(ConfigurationError("what")), "what")
+        self.assertIn("odd", processes.explain(odd))
+        self.assertEqual(processes.explain(ConfigurationError("what")), "what")

@@ -19,6 +19,7 @@ from contextlib import suppress
 from dataclasses import dataclass, fields
 from datetime import datetime, timezone
 from functools import lru_cache
+from io import TextIOWrapper
 from typing import IO, TYPE_CHECKING, Any
 
 from twisted.logger import ILogObserver, Logger, formatTime, jsonFileLogObserver
@@ -101,7 +102,7 @@ def formatLikeTwisted(record: AccessRecord) -> str:
 def formatJSON(record: AccessRecord) -> str:
     """Write a record as one JSON object with the names of its fields; nothing is C{null}."""
     said: dict[str, Any] = {"time": _isoTime(record.started)}
-    said.update((name, None if value == "" else value) for name, value in _fieldsOf(record))
+    said.update((name, None if value == "" else value) for name, value in fieldsOf(record))
     del said["started"]
     said["seconds"] = round(record.seconds, 6)
     return json.dumps(said)
@@ -120,7 +121,7 @@ class TwistedAccessLog:
 
     def __call__(self, record: AccessRecord) -> None:
         """Write one record."""
-        self._log.info("{line}", line=self._toLine(record), **dict(_fieldsOf(record)))
+        self._log.info("{line}", line=self._toLine(record), **dict(fieldsOf(record)))
 
 
 class FileAccessLog:
@@ -174,6 +175,10 @@ class FileAccessLog:
             else:
                 self._failing = False
 
+    def fileno(self) -> int:
+        """Name the file's descriptor."""
+        return self._file.fileno()
+
     def reopen(self) -> None:
         """Open the file again by its name: it may have been moved away (log rotation)."""
         self.flush()
@@ -188,9 +193,20 @@ class FileAccessLog:
                 before.close()
 
 
-def appending(path: str) -> Callable[[], IO[str]]:
-    """Open a file for an access log, whenever that is asked for."""
-    return lambda: open(path, "a", encoding="ascii", errors="backslashreplace")
+def appending(path: str | int) -> Callable[[], IO[str]]:
+    """
+    Open a file for an access log, whenever that is asked for.
+
+    Several processes may: what is written in one go arrives in one piece.
+
+    @param path: its name, or the descriptor of one that is open for appending already.
+    """
+    return lambda: TextIOWrapper(
+        open(path, "ab", buffering=0),  # as Python's own stdout is, with -u
+        encoding="ascii",
+        errors="backslashreplace",
+        write_through=True,
+    )
 
 
 def jsonObserver() -> ILogObserver:
@@ -198,7 +214,8 @@ def jsonObserver() -> ILogObserver:
     return jsonFileLogObserver(sys.stdout, recordSeparator="")
 
 
-def _fieldsOf(record: AccessRecord) -> Iterator[tuple[str, Any]]:
+def fieldsOf(record: AccessRecord) -> Iterator[tuple[str, Any]]:
+    """Give a record's fields, each with its name."""
     return ((name, getattr(record, name)) for name in _NAMES)
 
 

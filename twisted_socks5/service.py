@@ -172,10 +172,14 @@ class SOCKS5Service(Service):
         if streams is not None and type(port) is Port and _isOurs(port.factory, self.factory):
             # Only where nothing but our own TLS is between the port and the sessions.
             self._accepting.append(streams.accept(port, cast("IProtocolFactory", port.factory)))
+        self._announce(host, getattr(port, "factory", None))
+
+    def _announce(self, host: IAddress, factory: object) -> None:
+        """Say that something listens there."""
         self.log.info(
             "SOCKS5 proxy on {address}, for {users}",
             address=describeAddress(host),
-            users=self._users(host, getattr(port, "factory", None)),
+            users=self._users(host, factory),
         )
 
     def _users(self, host: IAddress, factory: object) -> str:

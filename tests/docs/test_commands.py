@@ -18,7 +18,7 @@ from tests.interop.origins import EchoTarget, HTTPOrigin
 from tests.interop.programs import ours, run
 from tests.interop.proxy import ProxyTestCase
 from twisted_socks5.auth.hashes import newHash
-from twisted_socks5.tap import Options
+from twisted_socks5.options import Options
 
 PROGRAMS = ("twistd", "twist")
 

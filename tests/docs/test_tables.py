@@ -14,9 +14,9 @@ import twisted_socks5
 from tests.docs.pages import DOCS, ROOT, codes, links, pages, tables
 from twisted_socks5 import Settings, auth, dialing, logs
 from twisted_socks5.logs import AccessRecord, formatDated, formatJSON, formatText
+from twisted_socks5.options import Options
 from twisted_socks5.protection import guards
 from twisted_socks5.rules import Rule
-from twisted_socks5.tap import Options
 from twisted_socks5.wire import Reply, describe_reply
 
 REFERENCE = DOCS / "reference.md"

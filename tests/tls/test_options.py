@@ -12,7 +12,7 @@ from tests.server.base import GREETED, GREETING
 from tests.test_tap import TapCase
 from tests.tls.authority import PROXY, clientContext, theAuthority, theProxy
 from tests.tls.peers import TLSPeer
-from twisted_socks5.tap import StartFailure
+from twisted_socks5.processes import StartFailure
 from twisted_socks5.testing import PeerFactory
 
 
