@@ -13,7 +13,8 @@ from twisted.internet.protocol import DatagramProtocol
 from twisted.trial.unittest import SynchronousTestCase
 from zope.interface import implementer
 
-from twisted_socks5.relay.udp import BUFFER, MAX_DATAGRAM, ClientLeg, Endpoint, Route, UDPRelay
+from twisted_socks5.relay.legs import BUFFER, MAX_DATAGRAM, ClientLeg
+from twisted_socks5.relay.udp import Endpoint, Route, UDPRelay
 from twisted_socks5.testing import DatagramSocket, MemoryReactor
 
 PROXY = "192.0.2.10"
@@ -57,7 +58,7 @@ class Pairing:
         self.client = source
         return None if self.route is None else (self.route, datagram[1:])
 
-    def inward(self, source: Endpoint) -> tuple[bytes, Endpoint] | None:
+    def inward(self, source: Endpoint, count: int) -> tuple[bytes, Endpoint] | None:
         """Put a mark in front."""
         return None if self.client is None else (b">", self.client)
 
@@ -286,7 +287,7 @@ class LossTests(RelayCase):
         """A target's socket that breaks is replaced when it is needed again."""
         client, target = self.mailbox(CLIENT), self.mailbox(TARGET, 53)
         self.send(client, b"<a")
-        leg = self.relay._targets[4]
+        leg = self.relay._legs[4]
         leg.transport.connectionLost(None)  # type: ignore[union-attr]
         self.reactor.advance(0)
         self.assertEqual(len(self.sockets()), 1)

@@ -251,7 +251,7 @@ class ClientTests(AssociationCase):
         self.associate()
         (session,) = self.server.sessions
         undertaking: Any = session._undertaking
-        self.assertIsNone(undertaking._addressing.inward((TARGET, 53)))
+        self.assertIsNone(undertaking._addressing.inward((TARGET, 53), 1))
         self.assertEqual(self.end(), "client closed; dropped: 1 before the client's first")
 
 
@@ -506,7 +506,7 @@ class RulesTests(AssociationCase):
         )
 
     def test_asked(self) -> None:
-        """Rules are asked once for each destination and source, as what they are."""
+        """Rules are asked once for each destination, as what it is; it may answer then."""
         asked: list[Access] = []
 
         class Noting:
@@ -524,7 +524,11 @@ class RulesTests(AssociationCase):
             self.send(b"x")
             self.answer(box, b"y")
         target = ip_address(TARGET)
-        self.assertEqual(asked, [Access(ip_address(CLIENT), None, 3, TARGET, 53, target)] * 2)
+        self.assertEqual(asked, [Access(ip_address(CLIENT), None, 3, TARGET, 53, target)])
+        self.answer(box, b"another")
+        self.mailbox(TARGET, 54).send(b"from beside", box.last)
+        self.reactor.advance(0)
+        self.assertEqual(asked[1:], [Access(ip_address(CLIENT), None, 3, TARGET, 54, target)])
 
     def test_brokenRules(self) -> None:
         """Rules that fail permit nothing, and say so once in the log."""

@@ -88,6 +88,7 @@ class FloodTests(AssociationCase):
         octets = bytes(5000)
         self.flood(headed(octets, b"n%d.example" % number, 53) for number in range(COUNT))
         queue = self.addressing._routes._queue
+        assert queue is not None
         self.assertEqual(len(queue), lookupqueue.MAX_OCTETS // 5000)
         asked = [name for name in self.reactor.names.lookups if name != "good.example"]
         self.assertEqual(len(asked), lookupqueue.MAX_LOOKUPS)
@@ -135,7 +136,7 @@ class FloodTests(AssociationCase):
         """Ever other sources."""
         self.flood([headed(b"question", TARGET, 53)])
         for number in range(COUNT):
-            self.addressing.inward((f"198.18.{number >> 8}.{number & 255}", 53))
+            self.addressing.inward((f"198.18.{number >> 8}.{number & 255}", 53), 1)
         self.assertLessEqual(len(self.addressing._verdicts._sources), 2 * verdicts.REMEMBERED)
         self.assertOtherUnharmed()
 

@@ -25,7 +25,8 @@ from tests.server.associations import ZEROS, Mailbox, headed, opened
 from twisted_socks5.auth import SOCKS5Realm
 from twisted_socks5.config import Settings
 from twisted_socks5.logs import AccessRecord
-from twisted_socks5.relay.udp import BUFFER, Endpoint
+from twisted_socks5.relay.legs import BUFFER
+from twisted_socks5.relay.udp import Endpoint
 from twisted_socks5.server import SOCKS5ServerFactory
 from twisted_socks5.testing import Peer, PeerFactory
 from twisted_socks5.wire import Address, Command, Host, pack_request, parse_reply

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import socket
+import sys
 from typing import Any, cast
 
 from twisted.internet.error import CannotListenError
@@ -13,13 +14,14 @@ from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 from zope.interface.verify import verifyObject
 
+from twisted_socks5.streams import datagrams
 from twisted_socks5.streams.datagrams import (
-    BATCH,
     MAX_TRAIN,
     MAX_TRAIN_OCTETS,
     DatagramPort,
     DatagramUDP,
 )
+from twisted_socks5.streams.receiving import BATCH, Run, Singly
 
 LOOPBACK = "127.0.0.1"
 LOOPBACK6 = "::1"
@@ -47,12 +49,12 @@ class Batches(DatagramProtocol):
     """Keeps batches."""
 
     def __init__(self) -> None:
-        self.batches: list[list[tuple[bytes, Any]]] = []
+        self.batches: list[list[Run]] = []
         self.stopped = 0
 
-    def datagramsReceived(self, batch: list[tuple[bytes, Any]]) -> None:
+    def datagramsReceived(self, runs: list[Run]) -> None:
         """Keep a batch."""
-        self.batches.append(list(batch))
+        self.batches.append([(list(datagrams), source) for datagrams, source in runs])
 
     def stopProtocol(self) -> None:
         """Count the ends."""
@@ -118,7 +120,7 @@ class ReceivingTests(PortCase):
             sender.sendto(datagram, (host.host, host.port))
         port.doRead()
         sources = [one.getsockname(), two.getsockname(), one.getsockname()]
-        expected = list(zip([b"a", b"", b"c" * 60000], sources, strict=True))
+        expected = list(zip([[b"a"], [b""], [b"c" * 60000]], sources, strict=True))
         self.assertEqual(protocol.batches, [expected])
         port.doRead()
         self.assertEqual(len(protocol.batches), 1)
@@ -132,7 +134,7 @@ class ReceivingTests(PortCase):
             sender.sendto(b"x", (host.host, host.port))
         port.doRead()
         port.doRead()
-        self.assertEqual([len(batch) for batch in protocol.batches], [BATCH, 1])
+        self.assertEqual([len(run[0]) for (run,) in protocol.batches], [BATCH, 1])
 
     def test_ipv6(self) -> None:
         """A source is host and port in either family."""
@@ -142,7 +144,7 @@ class ReceivingTests(PortCase):
         self.assertEqual((type(host).__name__, host.type), ("IPv6Address", "UDP"))
         sender.sendto(b"x", (host.host, host.port))
         port.doRead()
-        self.assertEqual(protocol.batches, [[(b"x", sender.getsockname()[:2])]])
+        self.assertEqual(protocol.batches, [[([b"x"], sender.getsockname()[:2])]])
 
     def test_singles(self) -> None:
         """Any other protocol is called for each, and no more once it has stopped."""
@@ -168,10 +170,18 @@ class ReceivingTests(PortCase):
 class SendingTests(PortCase):
     """What goes."""
 
+    def setUp(self) -> None:
+        """Look at the log."""
+        super().setUp()
+        self.said: list[str] = []
+        self.patch(datagrams._log, "warn", self.said.append)
+        datagrams._refused.cache_clear()
+        self.addCleanup(datagrams._refused.cache_clear)
+
     def train(self, datagrams: list[bytes], host: str = LOOPBACK) -> list[bytes]:
         """Send a train, and say what arrives."""
         port, receiver = self.open(Batches(), host), self.plain(host)
-        self.assertTrue(port.writeTrain(datagrams, receiver.getsockname()[:2]))
+        self.assertTrue(port.writeTrain(datagrams, len(datagrams[0]), receiver.getsockname()[:2]))
         return [receiver.recv(65536) for _ in datagrams]
 
     def test_write(self) -> None:
@@ -192,8 +202,8 @@ class SendingTests(PortCase):
         """More than the kernel takes at once is not sent at all."""
         port, receiver = self.open(Batches()), self.plain()
         receiver.settimeout(0.01)
-        for datagrams in ([b"x"] * 1000, [b"x" * 1000] * 66):
-            self.assertFalse(port.writeTrain(datagrams, receiver.getsockname()))
+        for train in ([b"x"] * 1000, [b"x" * 1000] * 66):
+            self.assertFalse(port.writeTrain(train, len(train[0]), receiver.getsockname()))
         self.assertRaises(TimeoutError, receiver.recv, 65536)
 
     def refusing(self, number: int) -> tuple[DatagramPort, list[int]]:
@@ -201,6 +211,9 @@ class SendingTests(PortCase):
         port, asked = self.open(Batches()), []
 
         class Refusing:
+            def setsockopt(self, *args: object) -> None:
+                """Trains are known."""
+
             def sendmsg(self, datagrams: list[bytes], *args: object) -> int:
                 asked.append(len(datagrams[0]))
                 raise OSError(number, "refused")
@@ -217,16 +230,22 @@ class SendingTests(PortCase):
         for number in (errno.EINVAL, errno.EMSGSIZE):
             port, asked = self.refusing(number)
             for length in (1400, 1400, 1500, 1399, 1400, 1399, 1):
-                self.assertFalse(port.writeTrain([b"x" * length] * 2, (LOOPBACK, 9)))
+                self.assertFalse(port.writeTrain([b"x" * length] * 2, length, (LOOPBACK, 9)))
             self.assertEqual(asked, [1400, 1399, 1])
 
     def test_notNow(self) -> None:
         """A full buffer says nothing of the next time; a device that can't is believed."""
-        for number, times in ((errno.EAGAIN, 3), (errno.EIO, 1)):
+        for number, times, said in ((errno.EAGAIN, 3, 0), (errno.EIO, 1, 1), (errno.EIO, 1, 1)):
             port, asked = self.refusing(number)
             for _ in range(3):
-                self.assertFalse(port.writeTrain([b"x"] * 2, (LOOPBACK, 9)))
-            self.assertEqual(len(asked), times)
+                self.assertFalse(port.writeTrain([b"x"] * 2, 1, (LOOPBACK, 9)))
+            self.assertEqual((len(asked), len(self.said)), (times, said))
+
+    def test_otherSystem(self) -> None:
+        """On another system the option may mean anything, and is not tried."""
+        self.patch(sys, "platform", "freebsd14")
+        port = self.open(Batches())
+        self.assertFalse(port.writeTrain([b"x"] * 2, 1, (LOOPBACK, 9)))
 
     def test_oldKernel(self) -> None:
         """Where the kernel does not know the option, nothing is sent with it."""
@@ -236,8 +255,10 @@ class SendingTests(PortCase):
                 raise OSError(errno.ENOPROTOOPT, "unknown")
 
         bound = Old(socket.AF_INET, socket.SOCK_DGRAM)
-        port = DatagramPort(cast(Any, self.watching), bound, Batches(), 65536)
-        self.assertFalse(port.writeTrain([b"x"] * 2, (LOOPBACK, 9)))
+        port = DatagramPort(cast(Any, self.watching), bound, Batches(), Singly())
+        for _ in range(2):
+            self.assertFalse(port.writeTrain([b"x"] * 2, 1, (LOOPBACK, 9)))
+        self.assertEqual(len(self.said), 1)
         bound.close()
 
     def test_bounds(self) -> None:
@@ -273,6 +294,12 @@ class ClosingTests(PortCase):
                 CannotListenError, self.udp.listenUDP, number, Batches(), host
             )
             self.assertIsInstance(error.socketError, OSError)
+
+    def test_blocking(self) -> None:
+        """No socket blocks, also where that takes a call of its own."""
+        for kind in (datagrams._KIND, socket.SOCK_DGRAM):
+            self.patch(datagrams, "_KIND", kind)
+            self.assertFalse(self.open(Batches()).getHandle().getblocking())
 
     def test_noDescriptors(self) -> None:
         """Where there is no descriptor, that is said as well."""

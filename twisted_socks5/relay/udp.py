@@ -10,8 +10,9 @@ Nothing that a datagram brings about is fatal: what cannot be sent is dropped an
 kind, be it that there is no way to the target, that a socket reports an error, or that the send
 buffer is full, for a relay that waited would hold up everybody else.
 
-Datagrams come in batches where the reactor has them so, and what a batch leads to is sent when all
-of it was looked at: several datagrams of one length on the same way go as one.
+Datagrams come in batches where the reactor has them so.  Of those in a row from one source for one
+target the first is looked at, and the others go the same way; and what a batch leads to is sent
+when all of it was looked at: several datagrams of one length on the same way go as one.
 
 A target's leg is opened by the first datagram of its family and serves all targets: they all see
 one port (endpoint-independent mapping, RFC 4787, section 4.1).
@@ -19,49 +20,28 @@ one port (endpoint-independent mapping, RFC 4787, section 4.1).
 
 from __future__ import annotations
 
-import errno
-import os
-import socket
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, Protocol, cast
+from collections.abc import Callable, Iterable, Mapping
+from typing import TYPE_CHECKING, Protocol
 
-from twisted.internet.error import CannotListenError, MessageLengthError
-from twisted.internet.interfaces import ISystemHandle
-from twisted.internet.protocol import DatagramProtocol
+from twisted.internet.error import CannotListenError
 
-from twisted_socks5.streams.datagrams import MAX_TRAIN, MAX_TRAIN_OCTETS
+from twisted_socks5.relay.legs import FULL, TOO_LARGE, ClientLeg, DatagramLeg, TargetLeg
+from twisted_socks5.streams.datagrams import MAX_TRAIN, MAX_TRAIN_OCTETS, trains
+from twisted_socks5.streams.receiving import Alike
 
 if TYPE_CHECKING:
-    from twisted.internet.interfaces import IListeningPort, IReactorUDP, IUDPTransport
+    from twisted.internet.interfaces import IReactorUDP
 
     from twisted_socks5.streams import DatagramUDP
+    from twisted_socks5.streams.datagrams import Buffer
 
 Endpoint = tuple[str, int]
 """An IP address as the system writes it, with its zone id if it has one, and a port."""
 
-MAX_DATAGRAM = 65536
-"""More octets than any datagram has, so that none is cut off unnoticed."""
-
-BUFFER = 1 << 20
-"""Octets of kernel buffer to ask for: bursts come faster than a reactor goes round."""
-
-MIN_BUFFER = 1 << 17
-"""Where asking for less ends: systems have about that by default."""
-
-# Why a datagram was dropped, as the count names it; what is not here has the system's own words.
-FULL = "send buffer full"
-TOO_LARGE = "too large"
+# Why a datagram was dropped, as the count names it.
 NO_SOCKET = "no socket"
 
-_SEND_ERRORS = {
-    errno.EAGAIN: FULL,
-    errno.EWOULDBLOCK: FULL,
-    errno.ENOBUFS: FULL,
-    errno.EMSGSIZE: TOO_LARGE,
-}
-
-_TRY_ANOTHER = (errno.EADDRINUSE, errno.EACCES)
 # In the place of an IP version: the client's leg.
 _CLIENT = 0
 
@@ -74,14 +54,18 @@ class Route:
 
     @ivar version: of IP, 4 or 6: which leg.
     @ivar address: the target.
+    @ivar asked: what the client's datagrams for it begin with.  What comes right behind one that
+        was looked at, from the same source and with the same beginning, goes the same way.
+        Empty: each is to be looked at.
     @ivar failing: there was no way when it was tried the last time.
     """
 
-    __slots__ = ("address", "failing", "version")
+    __slots__ = ("address", "asked", "failing", "version")
 
-    def __init__(self, version: int, address: Endpoint) -> None:
+    def __init__(self, version: int, address: Endpoint, asked: bytes = b"") -> None:
         self.version = version
         self.address = address
+        self.asked = asked
         self.failing = False
 
 
@@ -95,160 +79,13 @@ class Addressing(Protocol):
         @return: where to send what; L{None}: nothing is to be sent, or not now.
         """
 
-    def inward(self, source: Endpoint) -> tuple[bytes, Endpoint] | None:
+    def inward(self, source: Endpoint, count: int) -> tuple[bytes, Endpoint] | None:
         """
-        Look at a datagram that came in on a target's leg.
+        Look at where datagrams came from that came in on a target's leg.
 
-        @return: what to put in front of it, and the client; L{None}: it is not to be sent.
+        @param count: how many they are.
+        @return: what to put in front of each, and the client; L{None}: none is to be sent.
         """
-
-
-class DatagramLeg(DatagramProtocol):
-    """One socket of a relay."""
-
-    noisy = False
-
-    def __init__(self, relay: UDPRelay, lost: Callable[[], object]) -> None:
-        """
-        @param relay: the relay.
-        @param lost: called if the socket goes without having been closed.
-        """
-        self._relay = relay
-        self._lost = lost
-        self._port: IListeningPort | None = None
-
-    def open(
-        self, reactor: IReactorUDP | DatagramUDP, interface: str, ports: Iterable[int]
-    ) -> Endpoint:
-        """
-        Bind a socket.
-
-        @param reactor: has the socket.
-        @param interface: the IP address.
-        @param ports: those to try until one is free; 0 leaves it to the system.
-        @return: where it is bound.
-        @raise CannotListenError: none is, or there can be no socket.
-        """
-        refusal = CannotListenError(interface, 0, OSError(errno.EADDRINUSE, "no port to try"))
-        for port in ports:
-            try:
-                self._port = reactor.listenUDP(port, self, interface, MAX_DATAGRAM)
-            except CannotListenError as error:
-                refusal = error
-                if getattr(error.socketError, "errno", 0) not in _TRY_ANOTHER:
-                    break
-            else:
-                host = self._port.getHost()
-                return host.host, host.port  # type: ignore[union-attr]  # of a UDP port
-        try:
-            raise refusal
-        finally:
-            # Twisted does not close a socket that it could not bind, but leaves it to the garbage
-            # collector; it is on the stack that this holds, and that holds this.
-            del refusal
-
-    def datagramsReceived(self, batch: Iterable[tuple[bytes, Endpoint]]) -> None:
-        """Pass on what has come at once, each datagram with its source."""
-        raise NotImplementedError
-
-    def datagramReceived(self, datagram: bytes, addr: Endpoint) -> None:
-        """Pass on a single datagram."""
-        self.datagramsReceived(((datagram, addr),))
-
-    def sendTrain(self, datagrams: Sequence[bytes], address: Endpoint) -> bool:
-        """
-        Send several datagrams of one size, now and in one go.
-
-        @return: whether they are sent; if not, L{send} each.
-        """
-        return self._sendTrain is not None and self._sendTrain(datagrams, address)
-
-    def send(self, datagram: bytes, address: Endpoint) -> str:
-        """
-        Send a datagram now or never.
-
-        @return: why it was dropped; empty: it is sent.
-        """
-        try:
-            self._send(datagram, address)
-        except OSError as error:
-            number = error.errno or errno.EIO
-            return _SEND_ERRORS.get(number) or os.strerror(number).lower()
-        except MessageLengthError:
-            return TOO_LARGE
-        return ""
-
-    def close(self) -> None:
-        """Release the socket; no more datagrams come."""
-        port, self._port = self._port, None
-        if port is not None:
-            port.stopListening()
-
-    # What the transport tells.
-
-    def makeConnection(self, transport: IUDPTransport) -> None:
-        """Bound: make room for bursts, and take the short way to the socket."""
-        super().makeConnection(transport)
-        self._send: Callable[[bytes, Endpoint], object] = transport.write
-        self._sendTrain: Callable[[Sequence[bytes], Endpoint], bool] | None
-        self._sendTrain = getattr(transport, "writeTrain", None)
-        if ISystemHandle.providedBy(transport):
-            handle = cast(socket.socket, transport.getHandle())
-            _enlarge(handle, socket.SO_RCVBUF)
-            _enlarge(handle, socket.SO_SNDBUF)
-            # write() parses each address up to four times, which takes as long as sending does.
-            self._send = handle.sendto
-
-    def stopProtocol(self) -> None:
-        """The socket is gone."""
-        if self._port is not None:
-            self._port = None
-            self._lost()
-
-
-def _enlarge(handle: socket.socket, option: int) -> None:
-    """Make one of a socket's buffers as large as it may be, up to L{BUFFER}."""
-    size = BUFFER
-    while size >= MIN_BUFFER and size > handle.getsockopt(socket.SOL_SOCKET, option):
-        try:
-            handle.setsockopt(socket.SOL_SOCKET, option, size)
-            return
-        except OSError:
-            # Some systems cut what is too much to their limit; others refuse it.
-            size //= 2
-
-
-class ClientLeg(DatagramLeg):
-    """The socket that the client sends to."""
-
-    def datagramsReceived(self, batch: Iterable[tuple[bytes, Endpoint]]) -> None:
-        """Pass datagrams on to their targets."""
-        relay = self._relay
-        outward = relay.addressing.outward
-        try:
-            for datagram, source in batch:
-                found = outward(datagram, source)
-                if found is not None:
-                    route, payload = found
-                    relay.gather(route, payload, len(payload))
-        finally:
-            relay.flush()
-
-
-class TargetLeg(DatagramLeg):
-    """The socket that the targets of one family see."""
-
-    def datagramsReceived(self, batch: Iterable[tuple[bytes, Endpoint]]) -> None:
-        """Pass datagrams on to the client."""
-        relay = self._relay
-        inward = relay.addressing.inward
-        try:
-            for datagram, source in batch:
-                found = inward(source)
-                if found is not None:
-                    relay.answer(found[0], datagram, found[1])
-        finally:
-            relay.flush()
 
 
 class UDPRelay:
@@ -280,14 +117,14 @@ class UDPRelay:
         self._reactor = reactor
         self._sources = sources
         self._client = ClientLeg(self, lost)
-        self._targets: dict[int, TargetLeg] = {}
+        #: By L{Route.version}.
+        self._legs: dict[int, DatagramLeg] = {_CLIENT: self._client}
         self.closed = False
         self._wayBack = Route(_CLIENT, ("", 0))
-        #: What is gathered: datagrams of one length for one address, and their payloads' sizes.
+        #: What is gathered, and for where; and how much of each is no payload.
+        self._gathered: list[bytes] = []
         self._way = self._wayBack
-        self._length = self._room = 0
-        self._train: list[bytes] = []
-        self._sizes: list[int] = []
+        self._extra = 0
         self.sent = 0
         self.received = 0
         self.datagrams = 0
@@ -302,7 +139,8 @@ class UDPRelay:
         @return: where it is bound.
         @raise CannotListenError: none is, or there can be no socket.
         """
-        return self._client.open(self._reactor, interface, ports)
+        self._client.open(self._reactor, interface, ports)
+        return self._client.bound()
 
     def send(self, route: Route, payload: bytes) -> str:
         """
@@ -310,93 +148,143 @@ class UDPRelay:
 
         @return: why it was dropped, for the caller to count; empty: it is sent.
         """
-        leg = self._leg(route)
+        leg = self._legs.get(route.version) or self._openTarget(route.version)
         why = leg.send(payload, route.address) if leg is not None else NO_SOCKET
-        self._count(why, route, len(payload))
+        if not why:
+            self._count(route, len(payload), 1)
+        elif why not in (FULL, TOO_LARGE):
+            route.failing = True
         return why
 
-    def answer(self, header: bytes, payload: bytes, client: Endpoint) -> None:
-        """Send a datagram to the client with the next L{flush}, or drop it."""
-        self.deliver(header + payload, len(payload), client)
+    def answer(self, header: bytes, payloads: Iterable[bytes], client: Endpoint) -> None:
+        """Send datagrams to the client with the next L{flush} at the latest, or drop them."""
+        way = self._wayTo(client)
+        if isinstance(payloads, Alike):
+            self.sendAlike(way, payloads, header)
+        else:
+            self.gather(way, [header + payload for payload in payloads], len(header))
 
-    def deliver(self, datagram: bytes, size: int, client: Endpoint) -> None:
+    def deliver(self, datagrams: list[bytes], extra: int, client: Endpoint) -> None:
         """
-        Send a datagram to the client as it is, with the next L{flush}, or drop it.
+        Send datagrams to the client as they are, with the next L{flush}, or drop them.
 
-        @param datagram: the header included.
-        @param size: octets of its payload.
-        @param client: the client.
+        @param extra: as for L{gather}.
         """
-        if self._wayBack.address != client:
-            self._wayBack = Route(_CLIENT, client)
-        self.gather(self._wayBack, datagram, size)
+        self.gather(self._wayTo(client), datagrams, extra)
 
-    def gather(self, way: Route, datagram: bytes, size: int) -> None:
+    def sendAlike(self, way: Route, datagrams: Alike, header: bytes = b"") -> None:
         """
-        Send a datagram with the next L{flush}, and others of its length on the same way with it.
+        Send datagrams that are alike from where they are, or drop them.
 
-        @param size: octets of its payload.
+        @param way: for all of them: they begin with what asks for it.
+        @param header: stands in front of each instead.
         """
-        length = len(datagram)
-        if way is not self._way or length != self._length or not self._room:
+        self.flush()
+        leg = self._legs.get(way.version) or self._openTarget(way.version)
+        if leg is None:
+            self.drops[NO_SOCKET] += len(datagrams)
+            way.failing = True
+            return
+        skipped, extra, step = len(way.asked), len(header), 1
+        length = datagrams.length - skipped + extra
+        parts: list[Buffer] = [*datagrams.behind(skipped)]
+        if header:
+            step = 2
+            payloads, parts = parts, [header] * (2 * len(parts))
+            parts[1::2] = payloads
+        most = max(1, min(MAX_TRAIN, MAX_TRAIN_OCTETS // length)) * step
+        for start in range(0, len(parts), most):
+            train = parts[start : start + most]
+            count = len(train) // step
+            if count > 1 and leg.sendTrain(train, length, way.address):
+                self._count(way, count * (length - extra), count)
+            else:
+                each = [b"".join(train[at : at + step]) for at in range(0, len(train), step)]
+                self._sendEach(leg, way, each, extra)
+
+    def gather(self, way: Route, datagrams: list[bytes], extra: int = 0) -> None:
+        """
+        Send datagrams with the next L{flush}, those of one length on the same way together.
+
+        @param datagrams: ours from now on.
+        @param extra: octets of each that are none of its payload.
+        """
+        if self._gathered:
+            if way is self._way and extra == self._extra:
+                self._gathered += datagrams
+                return
             self.flush()
-            self._way, self._length = way, length
-            # An empty one travels alone: several would have no length to be cut at.
-            self._room = min(MAX_TRAIN, MAX_TRAIN_OCTETS // length) if length else 1
-        self._train.append(datagram)
-        self._sizes.append(size)
-        self._room -= 1
+        self._way, self._extra = way, extra
+        self._gathered = datagrams
 
     def flush(self) -> None:
         """Send what was gathered, or drop it."""
-        train, sizes, way = self._train, self._sizes, self._way
-        if not train:
+        gathered, way, extra = self._gathered, self._way, self._extra
+        if not gathered:
             return
-        self._train, self._sizes, self._room = [], [], 0
-        leg = self._leg(way)
+        self._gathered = []
+        leg = self._legs.get(way.version) or self._openTarget(way.version)
         if leg is None:
-            self.drops[NO_SOCKET] += len(train)
+            self.drops[NO_SOCKET] += len(gathered)
             way.failing = True
-        elif len(train) > 1 and leg.sendTrain(train, way.address):
-            self._count("", way, sum(sizes), len(train))
+        elif len(gathered) == 1:  # as many are that are answered before the next is sent
+            datagram = gathered[0]
+            why = leg.send(datagram, way.address)
+            if why:
+                self._dropped(why, way)
+            else:
+                self._count(way, len(datagram) - extra, 1)
         else:
-            for datagram, size in zip(train, sizes, strict=True):
-                why = leg.send(datagram, way.address)
-                self._count(why, way, size)
-                if why:
-                    self.drops[why] += 1
+            for train in trains(gathered):
+                count = len(train)
+                if count > 1 and leg.sendTrain(train, len(train[0]), way.address):
+                    self._count(way, sum(map(len, train)) - count * extra, count)
+                else:
+                    self._sendEach(leg, way, train, extra)
 
     def close(self) -> None:
         """Release all sockets, at once and for ever."""
         self.closed = True
-        for leg in (self._client, *self._targets.values()):
+        legs = list(self._legs.values())
+        self._legs.clear()
+        for leg in legs:
             leg.close()
-        self._targets.clear()
 
-    def _leg(self, way: Route) -> DatagramLeg | None:
-        if way.version == _CLIENT:
-            return self._client
-        return self._targets.get(way.version) or self._openTarget(way.version)
+    def _wayTo(self, client: Endpoint) -> Route:
+        if self._wayBack.address != client:
+            self._wayBack = Route(_CLIENT, client)
+        return self._wayBack
 
-    def _count(self, why: str, way: Route, size: int, datagrams: int = 1) -> None:
-        """Count what was sent; or, if it was not for a reason, note that there is no way."""
-        if why:
-            if why not in (FULL, TOO_LARGE):
-                way.failing = True
-            return
+    def _sendEach(self, leg: DatagramLeg, way: Route, datagrams: list[bytes], extra: int) -> None:
+        """Send what does not travel together."""
+        for datagram in datagrams:
+            why = leg.send(datagram, way.address)
+            if why:
+                self._dropped(why, way)
+            else:
+                self._count(way, len(datagram) - extra, 1)
+
+    def _dropped(self, why: str, way: Route) -> None:
+        """Count what could not be sent, and note if that is because there is no way."""
+        self.drops[why] += 1
+        if why not in (FULL, TOO_LARGE):
+            way.failing = True
+
+    def _count(self, way: Route, octets: int, datagrams: int) -> None:
+        """Count what was sent; C{octets} are those of payload."""
         self.datagrams += datagrams
         if way.version == _CLIENT:
-            self.received += size
+            self.received += octets
         else:
-            self.sent += size
+            self.sent += octets
 
     def _openTarget(self, version: int) -> TargetLeg | None:
         if self.closed:
             return None
-        leg = TargetLeg(self, lambda: self._targets.pop(version, None))
+        leg = TargetLeg(self, lambda: self._legs.pop(version, None))
         try:
             leg.open(self._reactor, self._sources.get(version) or _ANYWHERE[version], (0,))
         except CannotListenError:
             return None
-        self._targets[version] = leg
+        self._legs[version] = leg
         return leg

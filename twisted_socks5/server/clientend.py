@@ -30,7 +30,7 @@ class ClientEnd:
     @ivar endpoint: where it sends from and is answered at, once that is known.
     """
 
-    __slots__ = ("_address", "_port", "endpoint")
+    __slots__ = ("_address", "_host", "_port", "endpoint")
 
     def __init__(self, address: IPAddress | None, declared: Address) -> None:
         """
@@ -39,7 +39,8 @@ class ClientEnd:
         """
         self.endpoint: Endpoint | None = None
         self._address = address
-        self._port = declared.port if self._declaresItself(declared) else 0
+        self._host = str(address)
+        self._port = declared.port if declared.port and self._declaresItself(declared) else 0
 
     def mayBe(self, source: Endpoint) -> bool:
         """Tell whether a datagram from C{source} may be the client's."""
@@ -48,7 +49,8 @@ class ClientEnd:
         host, port = source
         if not port or self._port not in (0, port):
             return False
-        return self._isClient(unmapped(ip_address(scopeless(host))))
+        # Nearly always it is as the client's is written.
+        return host == self._host or self._isClient(unmapped(ip_address(scopeless(host))))
 
     def _declaresItself(self, declared: Address) -> bool:
         try:

@@ -79,17 +79,19 @@ class RuledAddressing:
         route = self._routes.get(header)
         if route is None or route.failing:
             return self._consider(datagram, source)
+        if route.until is None and self._verdicts.spokenTo is None:
+            return route, datagram[size:]
         return self._along(route, header, datagram[size:])
 
-    def inward(self, source: Endpoint) -> tuple[bytes, Endpoint] | None:
-        """Look at a datagram from a target's side; see L{Addressing.inward}."""
+    def inward(self, source: Endpoint, count: int) -> tuple[bytes, Endpoint] | None:
+        """Look at where datagrams from a target's side came from; see L{Addressing.inward}."""
         client = self._client.endpoint
         if client is None:
-            self._drops[NO_CLIENT] += 1
+            self._drops[NO_CLIENT] += count
             return None
         header, why = self._verdicts.header(source)
         if why:
-            self._drops[why] += 1
+            self._drops[why] += count
             return None
         return header, client
 

@@ -9,20 +9,22 @@ in threads: in the reactor that would take longer than passing them on does.
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING
 
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from twisted_socks5.fairthreads import Busy
-from twisted_socks5.relay.udp import TOO_LARGE, UDPRelay
+from twisted_socks5.relay.legs import TOO_LARGE
+from twisted_socks5.relay.udp import UDPRelay
 from twisted_socks5.security import ContextError
 from twisted_socks5.security.encapsulation import SMALL
 from twisted_socks5.server.datagrams import STRANGER, RuledAddressing
 from twisted_socks5.wire import DatagramError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Iterable, Mapping
 
     from twisted.internet.interfaces import IReactorTime, IReactorUDP
 
@@ -65,14 +67,18 @@ class EncapsulatedRelay(UDPRelay):
         self._encapsulation = encapsulation
         self._atWork = 0  # threads, for large datagrams
 
-    def answer(self, header: bytes, payload: bytes, client: Endpoint) -> None:
-        """Wrap a datagram, and send it to the client, or drop it."""
-        self.translate(
-            self._encapsulation.wrapDatagram,
-            header + payload,
-            (TOO_LARGE, NO_CONTEXT),
-            lambda token: self.deliver(token, len(payload), client),
-        )
+    def answer(self, header: bytes, payloads: Iterable[bytes], client: Endpoint) -> None:
+        """Wrap datagrams, and send them to the client, or drop them."""
+        for payload in payloads:
+            self.translate(
+                self._encapsulation.wrapDatagram,
+                header + payload,
+                (TOO_LARGE, NO_CONTEXT),
+                partial(self._wrapped, len(payload), client),
+            )
+
+    def _wrapped(self, size: int, client: Endpoint, token: bytes) -> None:
+        self.deliver([token], len(token) - size, client)
 
     def translate(
         self,
@@ -160,4 +166,4 @@ class EncapsulatedAddressing(RuledAddressing):
         found = super().outward(inside, source)
         if found is not None:
             route, payload = found
-            self._relay.gather(route, payload, len(payload))
+            self._relay.gather(route, [payload])

@@ -17,7 +17,8 @@ from typing import TYPE_CHECKING
 from twisted.internet.error import CannotListenError
 
 from twisted_socks5.failures import replyFor
-from twisted_socks5.relay.udp import TOO_LARGE, DatagramLeg, UDPRelay
+from twisted_socks5.relay.legs import TOO_LARGE, DatagramLeg
+from twisted_socks5.relay.udp import UDPRelay
 from twisted_socks5.security import ContextError
 from twisted_socks5.server.associate import Associate
 from twisted_socks5.server.datagrams import MALFORMED, NO_CLIENT, RuledAddressing
@@ -27,7 +28,7 @@ from twisted_socks5.server.encapsulated import (
     EncapsulatedAddressing,
     EncapsulatedRelay,
 )
-from twisted_socks5.server.forwardroutes import Answers, ForwardRoute, ForwardRoutes
+from twisted_socks5.server.forwardroutes import FAR, Answers, ForwardRoute, ForwardRoutes
 from twisted_socks5.server.verdicts import FORBIDDEN_SOURCE
 from twisted_socks5.wire import DatagramError, Reply, parse_header
 
@@ -43,6 +44,8 @@ if TYPE_CHECKING:
     from twisted_socks5.server.session import SOCKS5ServerProtocol
     from twisted_socks5.server.verdicts import Verdicts
     from twisted_socks5.streams import DatagramUDP
+    from twisted_socks5.streams.datagrams import Buffer
+    from twisted_socks5.streams.receiving import Alike, Run
     from twisted_socks5.wire import Request
 
 # Why a datagram was dropped, as the count names it.
@@ -86,18 +89,19 @@ class FarLeg(DatagramLeg):
                 return NO_CONTEXT
         return super().send(datagram, self._address)
 
-    def sendTrain(self, datagrams: Sequence[bytes], address: Endpoint) -> bool:
+    def sendTrain(self, parts: Sequence[Buffer], length: int, address: Endpoint) -> bool:
         """Send several, if they go as they are."""
-        return not self._protected and super().sendTrain(datagrams, self._address)
+        return not self._protected and super().sendTrain(parts, length, self._address)
 
-    def datagramsReceived(self, batch: Iterable[tuple[bytes, Endpoint]]) -> None:
+    def datagramsReceived(self, runs: Iterable[Run]) -> None:
         """Pass datagrams on to the client."""
         relay = self._relay
         try:
-            for datagram, source in batch:
+            for datagrams, source in runs:
                 if source[:2] != self._address:
-                    relay.drops[NOT_THE_PROXY] += 1
-                else:
+                    relay.drops[NOT_THE_PROXY] += len(datagrams)
+                    continue
+                for datagram in datagrams:
                     why = self._arrived(datagram)
                     if why:
                         relay.drops[why] += 1
@@ -121,14 +125,12 @@ class FarLeg(DatagramLeg):
             return FRAGMENTED
         if not self._answers.permit(datagram[3:offset], kind, host, port):
             return FORBIDDEN_SOURCE
-        self._relay.answer(datagram[:offset], datagram[offset:], client)
+        self._relay.answer(datagram[:offset], (datagram[offset:],), client)
         return ""
 
 
 class ForwardingRelay(UDPRelay):
     """A relay with one leg for all targets."""
-
-    _far: FarLeg | None = None
 
     def lead(self, leg: FarLeg, interface: str) -> None:
         """
@@ -138,23 +140,21 @@ class ForwardingRelay(UDPRelay):
         @raise CannotListenError: there can be no socket.
         """
         leg.open(self._reactor, interface, (0,))
-        self._far = leg
+        self._legs[FAR] = leg
 
-    def gather(self, way: Route, datagram: bytes, size: int) -> None:
-        """Send a datagram with the next flush, with the header that its way has."""
+    def gather(self, way: Route, datagrams: list[bytes], extra: int = 0) -> None:
+        """Send datagrams with the next flush, with the header that their way has."""
         if isinstance(way, ForwardRoute):
-            datagram = way.header + datagram
-        super().gather(way, datagram, size)
+            header = way.header
+            datagrams, extra = [header + datagram for datagram in datagrams], len(header)
+        super().gather(way, datagrams, extra)
 
-    def close(self) -> None:
-        """Release all sockets, at once and for ever."""
-        super().close()
-        far, self._far = self._far, None
-        if far is not None:
-            far.close()
+    def sendAlike(self, way: Route, datagrams: Alike, header: bytes = b"") -> None:
+        """Send datagrams that are alike, with the header that their way has."""
+        super().sendAlike(way, datagrams, way.header if isinstance(way, ForwardRoute) else header)
 
-    def _leg(self, way: Route) -> DatagramLeg | None:
-        return self._far if isinstance(way, ForwardRoute) else self._client
+    def _openTarget(self, version: int) -> None:
+        """Open no other leg: all targets have the one."""
 
 
 class EncapsulatedForwardingRelay(ForwardingRelay, EncapsulatedRelay):

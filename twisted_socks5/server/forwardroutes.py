@@ -38,6 +38,9 @@ REMEMBERED = 256
 NAMES = 64
 """How many names that the client has sent to are remembered."""
 
+#: In the place of an IP version: the leg for all targets.
+FAR = -1
+
 _NAME = int(AddressType.DOMAINNAME)
 
 
@@ -50,9 +53,8 @@ class ForwardRoute(TargetRoute):
 
     __slots__ = ("header",)
 
-    def __init__(self, header: bytes) -> None:
-        # The version is that of a leg; there is one for all.
-        super().__init__(4, ("", 0))
+    def __init__(self, asked: bytes, header: bytes) -> None:
+        super().__init__(FAR, ("", 0), asked)
         self.header = header
 
 
@@ -127,8 +129,8 @@ class ForwardRoutes(Routes):
         """Judge an address, or a name by itself: there is a way to all that is permitted."""
         if not isinstance(destination, str):
             if self._verdicts.permits(str(destination), port, destination):
-                return ForwardRoute(pack_header(destination, port))
+                return ForwardRoute(header, pack_header(destination, port))
         elif self._verdicts.permits(destination, port):
             self._answers.sentTo(destination, port)
-            return ForwardRoute(pack_header(destination.encode("ascii"), port))
+            return ForwardRoute(header, pack_header(destination.encode("ascii"), port))
         return refusal(FORBIDDEN)

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable
-from typing import Generic, TypeVar
+from collections.abc import Hashable, Mapping
+from typing import Any, Generic, TypeVar
 
 K = TypeVar("K", bound=Hashable)
 V = TypeVar("V")
+
+
+# There is one in each association, and more: what is not needed yet is not made.
+_NOTHING: Mapping[Any, Any] = {}
 
 
 class Recent(Generic[K, V]):
@@ -26,7 +30,7 @@ class Recent(Generic[K, V]):
         """
         self._size = size
         self._young: dict[K, V] = {}
-        self._old: dict[K, V] = {}
+        self._old: Mapping[K, V] = _NOTHING
 
     def __len__(self) -> int:
         """How many keys it remembers; one that has moved up counts twice."""
@@ -52,4 +56,4 @@ class Recent(Generic[K, V]):
     def clear(self) -> None:
         """Forget everything."""
         self._young = {}
-        self._old = {}
+        self._old = _NOTHING

@@ -72,9 +72,14 @@ class TargetRoute(Route):
     __slots__ = ("name", "refused", "until")
 
     def __init__(
-        self, version: int, address: Endpoint, name: str = "", until: float | None = None
+        self,
+        version: int,
+        address: Endpoint,
+        asked: bytes = b"",
+        name: str = "",
+        until: float | None = None,
     ) -> None:
-        super().__init__(version, address)
+        super().__init__(version, address, asked)
         self.name = name
         self.refused = ""
         self.until = until
@@ -82,7 +87,7 @@ class TargetRoute(Route):
 
 def refusal(why: str, until: float | None = None) -> TargetRoute:
     """Make the way that is none.  It is C{failing}, so that one look tells it from a good one."""
-    route = TargetRoute(0, ("", 0), "", until)
+    route = TargetRoute(0, ("", 0), until=until)
     route.refused = why
     route.failing = True
     return route
@@ -123,7 +128,8 @@ class Routes:
         self._lookup = lookup
         self._clock = clock
         self._routes: Recent[bytes, TargetRoute] = Recent(REMEMBERED)
-        self._queue: LookupQueue[Named, list[IPAddress]] = LookupQueue(self._begin, self._found)
+        #: Made with the first name: most associations have none.
+        self._queue: LookupQueue[Named, list[IPAddress]] | None = None
         self.get = self._routes.get
 
     def find(
@@ -152,11 +158,12 @@ class Routes:
         now = self._clock.seconds()
         if route.until is not None and now >= route.until:
             route.until = now + NAME_SECONDS
-            self._queue.ask(Named(header, route.name, route.address[1]))
+            self._lookups().ask(Named(header, route.name, route.address[1]))
 
     def close(self) -> None:
         """Call all lookups off, and drop what waits for them."""
-        self._queue.close()
+        if self._queue is not None:
+            self._queue.close()
 
     def _known(self, header: bytes) -> TargetRoute | None:
         """Find a way that need not be looked for again."""
@@ -194,14 +201,21 @@ class Routes:
     ) -> TargetRoute | None:
         """Judge an address; have a name looked up, and its datagram wait."""
         if isinstance(destination, str):
-            if not self._queue.add(Named(header, destination, port), payload):
+            if not self._lookups().add(Named(header, destination, port), payload):
                 self._relay.drops[CROWDED] += 1
             return None
-        if self._verdicts.permits(str(destination), port, destination):
-            return TargetRoute(destination.version, (str(destination), port))
-        return refusal(FORBIDDEN)
+        target = str(destination), port
+        if not self._verdicts.permits(*target, destination):
+            return refusal(FORBIDDEN)
+        self._verdicts.mayAnswer(target, destination)
+        return TargetRoute(destination.version, target, header)
 
     # Names.
+
+    def _lookups(self) -> LookupQueue[Named, list[IPAddress]]:
+        if self._queue is None:
+            self._queue = LookupQueue(self._begin, self._found)
+        return self._queue
 
     def _begin(self, named: Named) -> Deferred[list[IPAddress]]:
         access = self._verdicts.access(named.name, named.port)
@@ -239,7 +253,7 @@ class Routes:
         until = self._clock.seconds() + NAME_SECONDS
         first, others = payloads[:1], payloads[1:]
         for version, host in hosts[:MAX_TRIES]:
-            route = TargetRoute(version, (host, named.port), named.name, until)
+            route = TargetRoute(version, (host, named.port), named.header, named.name, until)
             failures = [why for payload in first if (why := self._relay.send(route, payload))]
             if not route.failing:
                 break

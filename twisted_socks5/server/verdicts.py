@@ -93,6 +93,16 @@ class Verdicts:
         # It may have been judged before, without that name.
         self._sources.clear()
 
+    def mayAnswer(self, target: Endpoint, address: IPAddress) -> None:
+        """
+        Learn that the client may reach an address by itself, so that it need not be judged again.
+
+        @param target: the address and its port.
+        @param address: the same address.
+        """
+        host, port = target
+        self._sources.put(target, (pack_header(address, port), host))
+
     def header(self, source: Endpoint) -> tuple[bytes, str]:
         """
         Judge where a datagram comes from.

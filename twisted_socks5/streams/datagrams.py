@@ -1,13 +1,14 @@
 """
 UDP sockets that ask the kernel as rarely as they can.
 
-Datagrams come in bursts and go out to few, so both are done in batches: what has come is read and
-handed on together, and several datagrams of one size to one address leave in a single call, which
-the kernel cuts up again (UDP_SEGMENT, Linux 4.18).  That call costs about what one datagram does.
+Datagrams come in bursts and go out to few, so both are done in batches: what has come is read by a
+L{Receiver} and handed on together, and several datagrams of one size to one address leave in a
+single call, which the kernel cuts up again (UDP_SEGMENT, Linux 4.18).  That call costs about what
+one datagram does.
 
 L{DatagramUDP} is the L{IReactorUDP<twisted.internet.interfaces.IReactorUDP>} of such sockets, over
-any reactor that watches descriptors.  A protocol that has C{datagramsReceived} is given batches;
-any other is called for each datagram, as ever.
+any reactor that watches descriptors.  A protocol that has C{datagramsReceived} is given what has
+come as L{Run}s; any other is called for each datagram, as ever.
 """
 
 from __future__ import annotations
@@ -16,8 +17,8 @@ import errno
 import socket
 import struct
 import sys
-from collections.abc import Sequence
-from contextlib import suppress
+from collections.abc import Iterator, Sequence
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 from twisted.internet.address import IPv4Address, IPv6Address
@@ -28,20 +29,22 @@ from twisted.internet.interfaces import (
     IReadDescriptor,
     ISystemHandle,
 )
+from twisted.logger import Logger
 from zope.interface import implementer
 
+from twisted_socks5.streams.receiving import receiver
 from twisted_socks5.streams.watch import broken
 
 if TYPE_CHECKING:
     from twisted.internet.protocol import DatagramProtocol
     from twisted.python.failure import Failure
 
+    from twisted_socks5.streams.receiving import Receiver, Run
     from twisted_socks5.streams.watch import Watch
 
-Endpoint = tuple[str, int]
+Buffer = bytes | memoryview
 
-#: Datagrams read in a turn, before others get theirs.
-BATCH = 64
+Endpoint = tuple[str, int]
 
 #: What a single call may carry: the kernel's own bounds (UDP_MAX_SEGMENTS, and one datagram's).
 MAX_TRAIN = 64
@@ -52,6 +55,14 @@ _UDP_SEGMENT = 103
 
 # What the kernel says of datagrams that would have to be fragmented, which it does not for these.
 _NOT_SO_LONG = (errno.EINVAL, errno.EMSGSIZE)
+
+# Not blocking from the first, where there is a word for that.
+_KIND = socket.SOCK_DGRAM | getattr(socket, "SOCK_NONBLOCK", 0)
+
+_log = Logger()
+
+# In the place of a length: nothing has been sent together yet.
+_UNTRIED = -1
 
 
 def _cutsTrains(opened: socket.socket) -> bool:
@@ -65,8 +76,45 @@ def _cutsTrains(opened: socket.socket) -> bool:
     try:
         opened.setsockopt(socket.IPPROTO_UDP, _UDP_SEGMENT, 0)
     except OSError:
+        _refused()
         return False
     return True
+
+
+@lru_cache(maxsize=1)
+def _refused() -> None:
+    """Say once that datagrams do not travel together."""
+    _log.warn("This system does not send several datagrams at once: each is sent by itself")
+
+
+def trains(datagrams: list[bytes]) -> Iterator[list[bytes]]:
+    """
+    Part datagrams into what may travel together.
+
+    @return: lists of one each, or of several of one length, the last of which may be shorter.
+    """
+    count, length = len(datagrams), len(datagrams[0])
+    lengths = list(map(len, datagrams))
+    alike = lengths.count(length) == count
+    if alike and count <= MAX_TRAIN and 0 < length * count <= MAX_TRAIN_OCTETS:
+        yield datagrams
+        return
+    start = 0
+    while start < count:
+        length = lengths[start]
+        end = start + 1
+        if length:  # several empty ones would have no length to be cut at
+            most = min(count, start + min(MAX_TRAIN, MAX_TRAIN_OCTETS // length))
+            while end < most and lengths[end] == length:
+                end += 1
+            if end < most and 0 < lengths[end] < length:
+                end += 1
+        yield datagrams[start:end]
+        start = end
+
+
+def _nobody(runs: list[Run]) -> None:
+    """Hear of datagrams that come to a port that is closed."""
 
 
 @implementer(IListeningPort, IReadDescriptor, ISystemHandle)
@@ -79,22 +127,36 @@ class DatagramPort:
     @ivar protocol: is told what comes.
     """
 
-    __slots__ = ("__weakref__", "_fd", "_longest", "_size", "_socket", "_watch", "protocol")
+    __slots__ = (
+        "__weakref__",
+        "_fd",
+        "_longest",
+        "_quiet",
+        "_receiver",
+        "_socket",
+        "_together",
+        "_watch",
+        "protocol",
+    )
 
-    def __init__(self, watch: Watch, bound: socket.socket, protocol: Any, size: int) -> None:
+    def __init__(
+        self, watch: Watch, bound: socket.socket, protocol: Any, receiver: Receiver
+    ) -> None:
         """
         @param watch: tells when something has come.
         @param bound: bound, and not blocking.
         @param protocol: a L{DatagramProtocol<twisted.internet.protocol.DatagramProtocol>}.
-        @param size: octets of the largest datagram.
+        @param receiver: reads.
         """
         self._watch = watch
         self._socket = bound
         self._fd = bound.fileno()
-        self._size = size
+        self._receiver = receiver
         #: Octets of the longest datagrams that may travel together.
-        self._longest = MAX_TRAIN_OCTETS if _cutsTrains(bound) else 0
+        self._longest = _UNTRIED
         self.protocol = protocol
+        self._together = getattr(protocol, "datagramsReceived", self._singly)
+        self._quiet = True
 
     def startListening(self) -> None:
         """Begin: tell the protocol, and read."""
@@ -113,28 +175,23 @@ class DatagramPort:
 
     def doRead(self) -> None:
         """Read what has come, up to a batch, and hand it on."""
-        receive, size = self._socket.recvfrom, self._size
-        batch: list[tuple[bytes, Any]] = []
-        # Whatever error there is: nothing has come, or it is about something sent before, for
-        # which nobody waits.
-        with suppress(OSError):
-            for _ in range(BATCH):
-                batch.append(receive(size))
-        if not batch:
+        runs = self._receiver.receive(self._socket)
+        if not runs:
             return
-        if len(batch[0][1]) > 2:
-            # IPv6's flow label and scope, which is in the address, too, where it means anything.
-            batch = [(datagram, name[:2]) for datagram, name in batch]
+        if self._quiet and (len(runs) > 1 or len(runs[0][0]) > 1):
+            self._quiet = False
+            self._receiver.expectMany(self._socket)
         try:
-            together = getattr(self.protocol, "datagramsReceived", None)
-            if together is not None:
-                together(batch)
-                return
-            for datagram, source in batch:
-                if self._fd >= 0:  # One of those before may have been the last that was wanted.
-                    self.protocol.datagramReceived(datagram, source)
+            self._together(runs)
         except Exception:
             broken(self)
+
+    def _singly(self, runs: list[Run]) -> None:
+        """Tell a protocol that knows of no runs."""
+        for datagrams, source in runs:
+            for datagram in datagrams:
+                if self._fd >= 0:  # One before may have been the last that was wanted.
+                    self.protocol.datagramReceived(datagram, source)
 
     def doWrite(self) -> None:
         """Never called: what can't be sent at once is not sent."""
@@ -150,7 +207,7 @@ class DatagramPort:
         self._fd = -1
         self._socket.close()
         # They know each other: nothing waits for the garbage collector.
-        protocol, self.protocol = self.protocol, None
+        protocol, self.protocol, self._together = self.protocol, None, _nobody
         protocol.doStop()
 
     # What the protocol asks.
@@ -163,26 +220,28 @@ class DatagramPort:
         """
         self._socket.sendto(packet, addr)
 
-    def writeTrain(self, datagrams: Sequence[bytes], addr: Endpoint) -> bool:
+    def writeTrain(self, parts: Sequence[Buffer], length: int, addr: Endpoint) -> bool:
         """
-        Send several datagrams of one size to one address, at once and at the price of one.
+        Send several datagrams of one length to one address, at once and at the price of one.
 
-        @param datagrams: at most C{MAX_TRAIN} of at most C{MAX_TRAIN_OCTETS} in all; not empty
-            ones.
+        @param parts: their octets, cut wherever: at most C{MAX_TRAIN_OCTETS} in all.
+        @param length: of each, at most C{MAX_TRAIN}; 1 or more.  The last one may be shorter.
         @return: whether they are sent, all of them.  Else none is, for whatever reason: L{write}
             each.
         """
-        length = len(datagrams[0])
+        if self._longest == _UNTRIED:
+            self._longest = MAX_TRAIN_OCTETS if _cutsTrains(self._socket) else 0
         if length > self._longest:
             return False
         size = struct.pack("=H", length)
         try:
-            self._socket.sendmsg(datagrams, ((socket.IPPROTO_UDP, _UDP_SEGMENT, size),), 0, addr)
+            self._socket.sendmsg(parts, ((socket.IPPROTO_UDP, _UDP_SEGMENT, size),), 0, addr)
         except OSError as error:
             if error.errno in _NOT_SO_LONG:
                 self._longest = length - 1
             elif error.errno == errno.EIO:
                 self._longest = 0  # the device can't
+                _refused()
             return False
         return True
 
@@ -217,20 +276,22 @@ class DatagramUDP:
         """
         Bind a socket; see L{IReactorUDP<twisted.internet.interfaces.IReactorUDP>}.
 
+        @param maxPacketSize: of no concern: whatever comes is read whole.
         @raise CannotListenError: it can't be bound, or there is no descriptor for it; nothing is
             left open.
         """
         family = socket.AF_INET6 if ":" in interface else socket.AF_INET
         try:
-            opened = socket.socket(family, socket.SOCK_DGRAM)
+            opened = socket.socket(family, _KIND)
         except OSError as error:
             raise CannotListenError(interface, port, error) from None
         try:
-            opened.setblocking(False)
+            if _KIND == socket.SOCK_DGRAM:
+                opened.setblocking(False)
             opened.bind((interface, port))
         except OSError as error:
             opened.close()
             raise CannotListenError(interface, port, error) from None
-        bound = DatagramPort(self._watch, opened, protocol, maxPacketSize)
+        bound = DatagramPort(self._watch, opened, protocol, receiver(family))
         bound.startListening()
         return bound
