@@ -17,6 +17,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from twisted_socks5.relay import Leg, Outcome, TCPRelay
 from twisted_socks5.relay.splice import KEPT_PIPES, Pipe, PipePool, Splice
 from twisted_socks5.streams import BUFFER, Stream
+from twisted_socks5.streams.watch import drain
 
 F_SETPIPE_SZ, F_GETPIPE_SZ = 1031, 1032
 
@@ -44,6 +45,10 @@ class Watching(Clock):
     def removeWriter(self, writer: Any) -> None:
         """Do so no more."""
         self.writers.discard(writer)
+
+    def soon(self, writer: Any) -> None:
+        """Have it do in the next turn what waits for all to be sent."""
+        self.callLater(0, drain, writer)
 
     def forget(self, either: Any) -> None:
         """Do neither any more."""

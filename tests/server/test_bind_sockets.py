@@ -9,6 +9,7 @@ BIND over real sockets and the real reactor: what only a kernel can tell.
 
 from __future__ import annotations
 
+import errno
 import gc
 import hashlib
 import os
@@ -26,6 +27,7 @@ from twisted.cred.portal import Portal
 from twisted.internet import reactor as installed
 from twisted.internet.defer import Deferred
 from twisted.internet.endpoints import UNIXClientEndpoint
+from twisted.internet.error import ConnectError
 from twisted.internet.task import deferLater
 from twisted.trial.unittest import TestCase
 
@@ -132,6 +134,22 @@ class SocketsCase(TestCase):
                 factory.failures[0].raiseException()
             await turn()
         return self.watched(factory)
+
+    async def turnedAway(self, where: Endpoint, source: str) -> None:
+        """Connect from an address, and be reset, perhaps before one knows to be connected."""
+        factory = PeerFactory()
+        reactor.connectTCP(*where, factory, bindAddress=(source, 0))
+        while not (factory.failures or (factory.peers and factory.peer.lost)):
+            if factory.peers:
+                factory.peer.write(b"let me in")
+            await turn()
+        if factory.failures:
+            error = factory.failures[0].value
+            self.assertIsInstance(error, ConnectError)
+            self.assertEqual(getattr(error, "osError", None), errno.ECONNRESET)
+        else:
+            self.assertTrue(factory.peer.wasReset)
+            self.assertEqual(bytes(factory.peer.received), b"")
 
     def watched(self, factory: PeerFactory) -> Peer:
         """Have a connection end with the test."""
@@ -258,11 +276,7 @@ class AddressTests(SocketsCase):
             await self.serve(streams=streams)
             client, where = await self.waiting()
             for _ in range(3):
-                stranger = await self.connect(where, ELSEWHERE)
-                stranger.write(b"let me in")
-                await stranger.whenLost()
-                self.assertTrue(stranger.wasReset)
-                self.assertEqual(bytes(stranger.received), b"")
+                await self.turnedAway(where, ELSEWHERE)
             peer = await self.connect(where)
             peer.write(b"hello")
             await client.whenReceived(22 + 5)
@@ -273,8 +287,7 @@ class AddressTests(SocketsCase):
         """The peer is who was asked for: 127.0.0.2, and not 127.0.0.1."""
         await self.serve()
         client, where = await self.waiting(ELSEWHERE)
-        stranger = await self.connect(where, HERE)
-        await stranger.whenLost()
+        await self.turnedAway(where, HERE)
         await self.connect(where, ELSEWHERE)
         (_, second), _ = await self.replies(client)
         self.assertEqual(endpoint(second)[0], ELSEWHERE)

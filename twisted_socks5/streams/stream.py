@@ -16,7 +16,6 @@ from errno import EAGAIN, EBADF, EINTR, EPIPE, EWOULDBLOCK
 from typing import TYPE_CHECKING, Any, Protocol
 
 from twisted.internet.address import IPv4Address, IPv6Address
-from twisted.internet.error import ConnectionAborted
 from twisted.internet.interfaces import (
     IHalfCloseableDescriptor,
     IHalfCloseableProtocol,
@@ -30,7 +29,7 @@ from twisted.internet.protocol import Protocol as TwistedProtocol
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
-from twisted_socks5.streams.watch import broken
+from twisted_socks5.streams.watch import CONNECTION_ABORTED, broken
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -202,14 +201,15 @@ class Stream:
 
     def drained(self) -> Exception | None:
         """If all that was written has been sent, do what waited for that; as L{doWrite}."""
+        if self._aborting:
+            return CONNECTION_ABORTED
         if self._waiting is not None or self._inlet is not None:
             return None
         if self._producer is not None and (self._paused or not self._streaming):
             self._paused = False
             self._producer.resumeProducing()
         elif self.disconnecting:
-            # One that is aborting already is told so, and that only.
-            return None if self._aborting else CONNECTION_DONE
+            return CONNECTION_DONE
         elif self._shutting:
             self._shutDown()
         return None
@@ -317,7 +317,7 @@ class Stream:
             return
         self._aborting = True
         self._watch.forget(self)
-        self._watch.callLater(0, self.connectionLost, Failure(ConnectionAborted()))
+        self._watch.soon(self)
 
     def _shutDown(self) -> None:
         self._shut = True

@@ -18,7 +18,8 @@ from time import monotonic
 from typing import TYPE_CHECKING, Any, Protocol
 
 from twisted.internet.base import ReactorBase
-from twisted.internet.main import CONNECTION_DONE
+from twisted.internet.error import ConnectionAborted
+from twisted.internet.main import CONNECTION_DONE, CONNECTION_LOST
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
@@ -70,7 +71,7 @@ class Watch(Protocol):
         """Do so no more."""
 
     def soon(self, writer: Any) -> None:
-        """Call its C{drained} before long, or its C{doWrite} when something can be written."""
+        """Call its C{drained} before long, but not from within."""
 
     def forget(self, either: Any) -> None:
         """Do neither any more; its descriptor is about to be closed."""
@@ -88,9 +89,13 @@ class ReactorWatch:
         """
         self.addReader = reactor.addReader
         self.removeReader = reactor.removeReader
-        self.addWriter = self.soon = reactor.addWriter
+        self.addWriter = reactor.addWriter
         self.removeWriter = reactor.removeWriter
         self.callLater = reactor.callLater
+
+    def soon(self, writer: Drains) -> None:
+        """See L{Watch.soon}."""
+        self.callLater(0, drain, writer)
 
     def forget(self, either: Any) -> None:
         """See L{Watch.forget}."""
@@ -107,7 +112,20 @@ PATIENCE = 0.001
 #: Seconds for which streams may keep the reactor from its turn.
 LINGER = 0.003
 
+#: Seconds without any waiting after one that was in vain: it may be somebody of the reactor's own,
+#: the client on a Unix socket say, whose turn it is to speak.
+SOBER = 0.025
+
+#: What reading and writing return of a connection that we have cut.
+CONNECTION_ABORTED = ConnectionAborted()
+
 _DONE = Failure(CONNECTION_DONE)
+
+# Made once, as Twisted does: they have no traceback, and say nothing of whose they are.
+_REASONS: dict[Exception, Failure] = {
+    each: Failure(each) for each in (CONNECTION_LOST, CONNECTION_ABORTED)
+}
+_REASONS[CONNECTION_DONE] = _DONE
 
 _log = Logger()
 
@@ -135,8 +153,17 @@ def wakerOf(reactor: Any) -> int | None:
     """
     if getattr(type(reactor), "callFromThread", None) is not ReactorBase.callFromThread:
         return None
-    descriptor: int = reactor.waker.fileno()
-    return descriptor
+    return None if reactor.waker is None else int(reactor.waker.fileno())
+
+
+def drain(stream: Drains) -> None:
+    """Have a stream do what it does once all is sent; it may be its end."""
+    try:
+        lost = stream.drained()
+        if lost is not None:
+            stream.connectionLost(_REASONS.get(lost) or Failure(lost))
+    except Exception:
+        broken(stream)
 
 
 class EpollWatch:
@@ -157,7 +184,8 @@ class EpollWatch:
         # Readable when a thread or a signal wants the reactor; L{None}: there is no telling.
         self._waker: int | None = None
         self._called = False
-        self._left = 0.0
+        # When its last turn was over, and until when there is no waiting.
+        self._left = self._sober = 0.0
 
     # What streams ask.
 
@@ -233,17 +261,18 @@ class EpollWatch:
         Serve those that are ready, and then those that soon are.
 
         A turn of the reactor costs more than to pass a message on.  So where one follows another
-        its turn has to wait a little: until nothing is ready any more, it has something to do
-        itself, or L{LINGER} is over.
+        its turn has to wait a little: until nothing is ready any more, a thread or a signal wants
+        it, or L{LINGER} is over.  While it has something to do itself, we only look.
         """
         self._serve(self._epoll.poll(0, BATCH))
         now = monotonic()
-        if now - self._left < PATIENCE and self._waker is not None:
+        if now - self._left < PATIENCE and now >= self._sober and self._waker is not None:
             until = now + LINGER
             while now < until and self._epoll is not None and not self._called:
                 due = self._reactor.timeout()
                 ready = self._epoll.poll(PATIENCE if due is None else min(due, PATIENCE), BATCH)
                 if not ready:
+                    self._sober = now + SOBER
                     break
                 self._serve(ready)
                 now = monotonic()
@@ -274,7 +303,7 @@ class EpollWatch:
                 if lost is None and events & _WRITABLE and wants & _EPOLLOUT:
                     lost = stream.doWrite()
                 if lost is not None:
-                    stream.connectionLost(_DONE if lost is CONNECTION_DONE else Failure(lost))
+                    stream.connectionLost(_REASONS.get(lost) or Failure(lost))
             except Exception:
                 broken(stream)
         self._serving = False
@@ -285,12 +314,7 @@ class EpollWatch:
         """Serve those that were not to be served from within."""
         soon = self._soon
         for stream in soon:  # And those that come to it meanwhile.
-            try:
-                lost = stream.drained()
-                if lost is not None:
-                    stream.connectionLost(_DONE if lost is CONNECTION_DONE else Failure(lost))
-            except Exception:
-                broken(stream)
+            drain(stream)
         soon.clear()
 
     def connectionLost(self, reason: Failure) -> None:
