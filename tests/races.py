@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import gc
 from collections.abc import Callable
 from ipaddress import IPv4Address, IPv6Address
 from typing import Any
@@ -21,9 +23,11 @@ from twisted.internet.protocol import (
 from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 
+from tests.streams.memory import streamsOn
 from twisted_socks5.dialing import HappyEyeballs
 from twisted_socks5.errors import DialError
 from twisted_socks5.interfaces import IPAddress
+from twisted_socks5.testing import StreamSocket
 from twisted_socks5.testing.reactor import MemoryReactor
 from twisted_socks5.wire.constants import Reply
 
@@ -130,17 +134,34 @@ class DialledFactory(Factory):
 
 
 class DialTestCase(SynchronousTestCase):
-    """A dialer on a network in memory, with a target on port 80 of every address."""
+    """
+    A dialer on a network in memory, with a target on port 80 of every address.
+
+    @ivar attempts: when the network was asked to connect, and where to.
+    @ivar bindings: where from.
+    @cvar kind: what attempts are made of.
+    @cvar keeps: whether connections keep their attempts.
+    """
+
+    kind = "ReactorAttempt"
+    keeps = True
 
     def setUp(self) -> None:
         """Make them."""
         self.reactor = RecordingReactor()
+        self.tcp: Any = self.reactor
+        self.attempts = self.reactor.attempts
+        self.bindings = self.reactor.bindings
         self.factory = DialledFactory()
-        self.dialer = HappyEyeballs(self.reactor, self.reactor)
+        self.dialer = self.dials()
         self.greeting = b""
         factory: Any = Factory.forProtocol(lambda: Target(self.greeting))
         factory.noisy = False
         self.reactor.listenTCP(PORT, factory, interface="::")  # IPv4 as well
+
+    def dials(self, **options: Any) -> HappyEyeballs:
+        """Make a dialer."""
+        return HappyEyeballs(self.tcp, self.reactor, **options)
 
     def failing(self, address: IPAddress, number: int, delay: float = 0.0) -> None:
         """Have an address fail."""
@@ -175,7 +196,59 @@ class DialTestCase(SynchronousTestCase):
         self.assertEqual((failed.reply, failed.reason), (reply, reason))
         self.assertOpen(0)
 
+    def alive(self) -> list[str]:
+        """Name what there is of dialing that has to do with our factory."""
+        return sorted(
+            type(each).__name__
+            for each in gc.get_objects()
+            if str(type(each).__module__).startswith("twisted_socks5.dialing.")
+            and getattr(each, "factory", None) is self.factory
+        )
+
     def assertOpen(self, count: int) -> None:
         """So many ends of connections are open, and no timer is left."""
         self.assertEqual(len(self.reactor.openConnections()), count)
         self.assertEqual(self.reactor.getDelayedCalls(), [])
+
+
+_connect = StreamSocket.connect_ex
+
+
+class OverStreams(DialTestCase):
+    """The same network, with streams on it."""
+
+    kind = "StreamAttempt"
+    keeps = False
+
+    def setUp(self) -> None:
+        """Make the dialer."""
+        super().setUp()
+        self.tcp, self.sockets = streamsOn(self.reactor, self)
+        self.dialer = self.dials()
+        self.instantly: dict[str, int] = {}
+        self.patch(StreamSocket, "connect_ex", lambda *call: self.connect(*call))
+
+    def connect(self, handle: StreamSocket, address: tuple[Any, ...]) -> int:
+        """Note where a socket connects to, and whence."""
+        if handle.remote is None:
+            self.attempts.append((self.reactor.seconds(), address[0]))
+            local = handle.local
+            self.bindings.append(None if local is None else (str(local[0]), 0))
+        number = self.instantly.get(address[0])
+        if number is None:
+            return _connect(handle, address)
+        if number == errno.EISCONN:
+            _connect(handle, address)
+            self.reactor.network.arrive(self.reactor.seconds())
+        return number
+
+    def atOnce(self, address: IPAddress, number: int = errno.EISCONN) -> None:
+        """Have the kernel connect to an address within the call, or fail to."""
+        self.instantly[str(address)] = number
+
+    def failing(self, address: IPAddress, number: int, delay: float = 0.0) -> None:
+        """Have an address fail; a lack of descriptors is known at once."""
+        if number == errno.EMFILE:
+            self.atOnce(address, number)
+        else:
+            super().failing(address, number, delay)

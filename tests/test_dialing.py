@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import errno
 import gc
-import weakref
 
+from twisted.internet.defer import CancelledError
 from twisted.internet.interfaces import (
     IProtocol,
 )
@@ -14,7 +14,7 @@ from zope.interface.verify import verifyObject
 
 from tests.races import V4, V6, Dialled, DialTestCase
 from twisted_socks5 import dialing, failures
-from twisted_socks5.dialing import MAX_ATTEMPTS, HappyEyeballs
+from twisted_socks5.dialing import MAX_ATTEMPTS
 from twisted_socks5.errors import DialError
 from twisted_socks5.interfaces import IDialer, IPAddress
 from twisted_socks5.wire.constants import Reply
@@ -68,7 +68,7 @@ class SingleTests(DialTestCase):
 
     def test_timeout(self) -> None:
         """The deadline is the dialer's."""
-        self.dialer = HappyEyeballs(self.reactor, self.reactor, timeout=3)
+        self.dialer = self.dials(timeout=3)
         self.silent(V4[0])
         result = self.dial(V4[0])
         self.reactor.advance(3)
@@ -95,7 +95,7 @@ class SingleTests(DialTestCase):
             self.assertFailed(result, Reply.GENERAL_FAILURE, f"port {port} cannot be connected to")
         for port in (1, 65535):
             self.dialer.dial([V4[0]], port, self.factory)
-        self.assertEqual(len(self.reactor.attempts), 2)
+        self.assertEqual(len(self.attempts), 2)
 
     def test_noAddress(self) -> None:
         """So is the lack of any address."""
@@ -109,17 +109,30 @@ class SingleTests(DialTestCase):
         self.silent(V4[0])
         result = self.dial(V6[0], V4[0], V6[1])
         self.reactor.advance(0)
-        mine = [
-            weakref.ref(each)
-            for each in gc.get_objects()
-            if (isinstance(each, dialing._Attempt) and each.factory is self.factory)
-            or (isinstance(each, dialing._Race) and each.factory is self.factory)
-        ]
         # The race and the attempt that runs; nothing holds the one that has failed.
-        self.assertEqual(len(mine), 2)
+        self.assertEqual(self.alive(), ["Race", self.kind])
         self.reactor.advance(1)
         self.assertConnected(result, V6[1])
-        self.assertEqual([each() for each in mine], [None, None])
+        self.assertEqual(self.alive(), [self.kind] if self.keeps else [])
+
+    def test_garbageOfFailure(self) -> None:
+        """Nor does anything of one that nobody has won, or that was cancelled."""
+        self.addCleanup(gc.enable)
+        gc.disable()
+        for address in (V6[0], V4[0]):
+            self.failing(address, errno.ECONNREFUSED)
+        for addresses in ([V6[0]], [V6[0], V4[0]]):
+            result = self.dial(*addresses)
+            self.reactor.advance(0)
+            self.failureResultOf(result, DialError)
+            self.assertEqual(self.alive(), [])
+        self.silent(V4[1])
+        result = self.dial(V4[1], V4[2])
+        self.reactor.advance(0.1)
+        result.cancel()
+        self.failureResultOf(result, CancelledError)
+        self.reactor.advance(0)
+        self.assertEqual(self.alive(), [])
 
 
 class RaceTests(DialTestCase):
@@ -132,7 +145,7 @@ class RaceTests(DialTestCase):
         self.reactor.advance(5)
         expected = [V6[0], V4[0], V6[1], V4[1], V6[2]]
         self.assertEqual(
-            self.reactor.attempts,
+            self.attempts,
             [(0.25 * n, str(address)) for n, address in enumerate(expected)],
         )
 
@@ -141,7 +154,7 @@ class RaceTests(DialTestCase):
         self.silent(*V4, *V6)
         self.dial(V4[0], V6[0], V6[1], V6[2])
         self.reactor.advance(5)
-        hosts = [host for _, host in self.reactor.attempts]
+        hosts = [host for _, host in self.attempts]
         self.assertEqual(hosts, [str(each) for each in (V4[0], V6[0], V6[1], V6[2])])
 
     def test_bound(self) -> None:
@@ -149,13 +162,13 @@ class RaceTests(DialTestCase):
         self.silent(*V4, *V6)
         self.dial(*V6, *V4)
         self.reactor.advance(19)
-        hosts = [host for _, host in self.reactor.attempts]
+        hosts = [host for _, host in self.attempts]
         self.assertEqual(len(hosts), MAX_ATTEMPTS)
         self.assertEqual(sum(":" in host for host in hosts), MAX_ATTEMPTS // 2)
 
     def test_delay(self) -> None:
         """The delay between two attempts is the dialer's."""
-        self.dialer = HappyEyeballs(self.reactor, self.reactor, attemptDelay=1.5)
+        self.dialer = self.dials(attemptDelay=1.5)
         self.silent(V6[0])
         result = self.dial(V6[0], V4[0])
         self.reactor.advance(1.25)
@@ -169,7 +182,7 @@ class RaceTests(DialTestCase):
         result = self.dial(V6[0], V4[0])
         self.reactor.advance(1)
         self.assertConnected(result, V6[0])
-        self.assertEqual(len(self.reactor.attempts), 1)
+        self.assertEqual(len(self.attempts), 1)
 
     def test_refusedThenNext(self) -> None:
         """A refusal starts the next attempt at once, and the one after that in due time."""
@@ -178,7 +191,7 @@ class RaceTests(DialTestCase):
         result = self.dial(V6[0], V4[0], V6[1])
         self.reactor.advance(1)
         self.assertConnected(result, V6[1])
-        self.assertEqual([time for time, _ in self.reactor.attempts], [0, 0.125, 0.375])
+        self.assertEqual([time for time, _ in self.attempts], [0, 0.125, 0.375])
 
     def test_refusedAtOnce(self) -> None:
         """Without a wait, all refuse in the same instant."""
@@ -187,7 +200,7 @@ class RaceTests(DialTestCase):
             self.failing(address, errno.ECONNREFUSED)
         result = self.dial(*addresses)
         self.reactor.advance(0)
-        self.assertEqual(len(self.reactor.attempts), 6)
+        self.assertEqual(len(self.attempts), 6)
         self.assertEqual(
             self.failureResultOf(result, DialError).value.reply, Reply.CONNECTION_REFUSED
         )
@@ -199,7 +212,7 @@ class RaceTests(DialTestCase):
         result = self.dial(V6[0], V4[0], V6[1])
         self.reactor.advance(1)
         self.assertConnected(result, V6[1])
-        self.assertEqual([time for time, _ in self.reactor.attempts], [0, 0.25, 0.5])
+        self.assertEqual([time for time, _ in self.attempts], [0, 0.25, 0.5])
 
     def test_earlierWins(self) -> None:
         """An attempt may win when later ones have begun; they are abandoned with it."""
@@ -245,7 +258,7 @@ class RaceTests(DialTestCase):
 
     def test_deadline(self) -> None:
         """The deadline is one for all, and ends those who run and those who wait."""
-        self.dialer = HappyEyeballs(self.reactor, self.reactor, timeout=0.4)
+        self.dialer = self.dials(timeout=0.4)
         self.silent(*V6, *V4)
         result = self.dial(V6[0], V4[0], V6[1])
         self.reactor.advance(0.3)
@@ -259,7 +272,7 @@ class RaceTests(DialTestCase):
 
     def test_deadlineBeforeAttempt(self) -> None:
         """No attempt begins at the deadline or behind it."""
-        self.dialer = HappyEyeballs(self.reactor, self.reactor, timeout=0.25)
+        self.dialer = self.dials(timeout=0.3)
         self.silent(V6[0])
         result = self.dial(V6[0], V4[0])
         # Both timers are late, as in a process that was stopped for a while.
@@ -269,7 +282,7 @@ class RaceTests(DialTestCase):
         self.assertFailed(
             result, Reply.TTL_EXPIRED, "[2001:db8::1]:80 timed out; 198.51.100.1:80 not tried"
         )
-        self.assertEqual(len(self.reactor.attempts), 1)
+        self.assertEqual(len(self.attempts), 1)
 
     def test_factoryCount(self) -> None:
         """The factory is started and stopped for each attempt, as one of a connector's."""
@@ -289,22 +302,22 @@ class SourceTests(DialTestCase):
 
     def test_byFamily(self) -> None:
         """Each attempt comes from the address of its family."""
-        self.dialer = HappyEyeballs(self.reactor, self.reactor, bindAddress=[V6[20], V4[20]])
+        self.dialer = self.dials(bindAddress=[V6[20], V4[20]])
         self.silent(V4[0], V6[0])
         self.dial(V4[0], V6[0])
         self.reactor.advance(1)
-        self.assertEqual(self.reactor.bindings, [("198.51.100.21", 0), ("2001:db8::15", 0)])
+        self.assertEqual(self.bindings, [("198.51.100.21", 0), ("2001:db8::15", 0)])
 
     def test_oneFamily(self) -> None:
         """Without one for a family the system chooses."""
-        self.dialer = HappyEyeballs(self.reactor, self.reactor, bindAddress=[V4[20]])
+        self.dialer = self.dials(bindAddress=[V4[20]])
         self.dial(V6[0])
-        self.assertEqual(self.reactor.bindings, [None])
+        self.assertEqual(self.bindings, [None])
 
     def test_two(self) -> None:
         """Two of one family are a mistake."""
         with self.assertRaisesRegex(ValueError, "more than one IPv6 address"):
-            HappyEyeballs(self.reactor, self.reactor, bindAddress=V6[:2])
+            self.dials(bindAddress=V6[:2])
 
 
 class FactoryTests(DialTestCase):
@@ -318,7 +331,7 @@ class FactoryTests(DialTestCase):
         self.assertFailed(
             result, Reply.GENERAL_FAILURE, "connected, but the factory gave no protocol"
         )
-        self.assertEqual(len(self.reactor.attempts), 1)
+        self.assertEqual(len(self.attempts), 1)
 
     def test_raises(self) -> None:
         """An exception: it is logged, else the same."""

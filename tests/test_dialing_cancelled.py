@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import errno
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from ipaddress import IPv6Address
 from typing import Any
 
@@ -30,11 +30,18 @@ from zope.interface import implementer
 from tests.races import PORT, V4, V6, Dialled, DialledFactory, DialTestCase
 from twisted_socks5.dialing import HappyEyeballs
 from twisted_socks5.errors import DialError
+from twisted_socks5.interfaces import IPAddress
 from twisted_socks5.wire.constants import Reply
 
 
 class CancelTests(DialTestCase):
-    """A caller that gives up, at each stage."""
+    """
+    A caller that gives up, at each stage.
+
+    @cvar addresses: dialled where one would do.
+    """
+
+    addresses: Sequence[IPAddress] = V4[:1]
 
     def assertCancelled(self, result: Deferred[IProtocol]) -> None:
         """It failed so, and nothing is left, then and later."""
@@ -78,7 +85,7 @@ class CancelTests(DialTestCase):
         self.factory.whenStarted = result.cancel
         self.reactor.advance(0)
         self.assertCancelled(result)
-        self.assertEqual(len(self.reactor.attempts), 2)
+        self.assertEqual(len(self.attempts), 2)
 
     def test_startingRaises(self) -> None:
         """While the reactor is being asked, and the factory fails besides."""
@@ -97,7 +104,7 @@ class CancelTests(DialTestCase):
 
     def test_building(self) -> None:
         """While the factory builds: its protocol is never connected."""
-        result = self.dial(V4[0])
+        result = self.dial(*self.addresses)
         self.factory.whenBuilt = result.cancel
         self.reactor.advance(0)
         self.assertCancelled(result)
@@ -105,7 +112,7 @@ class CancelTests(DialTestCase):
 
     def test_made(self) -> None:
         """In connectionMade: the connection is aborted."""
-        result = self.dial(V4[0])
+        result = self.dial(*self.addresses)
         self.factory.whenMade = lambda _: result.cancel()
         self.reactor.advance(0)
         self.assertCancelled(result)
@@ -122,14 +129,14 @@ class CancelTests(DialTestCase):
         factory.buildProtocol = lambda addr: Private(  # type: ignore[method-assign]
             self.factory.events, None
         )
-        result = self.dialer.dial([V4[0]], PORT, factory)
+        result = self.dialer.dial(self.addresses, PORT, factory)
         self.reactor.advance(0)
         self.assertCancelled(result)
         self.assertEqual(self.factory.events, ["lost: ConnectionDone"])
 
     def test_fired(self) -> None:
         """Afterwards it is too late, and of no effect."""
-        result = self.dial(V4[0])
+        result = self.dial(*self.addresses)
         self.reactor.advance(0)
         result.cancel()
         self.reactor.advance(0)

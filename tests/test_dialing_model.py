@@ -9,8 +9,7 @@ from dataclasses import dataclass
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tests.races import PORT, V4, V6, Dialled, DialTestCase
-from twisted_socks5.dialing import HappyEyeballs
+from tests.races import PORT, V4, V6, Dialled, DialTestCase, OverStreams
 from twisted_socks5.errors import DialError
 from twisted_socks5.failures import mostTelling, replyFor
 from twisted_socks5.interfaces import IPAddress
@@ -92,12 +91,10 @@ def model(script: list[Outcome], timeout: float) -> tuple[int | Reply, int]:
     return mostTelling(replies), tried
 
 
-class ModelTests(DialTestCase):
-    """Any script of outcomes."""
+class Scripted(DialTestCase):
+    """A dial to addresses of which a script says what becomes of them."""
 
-    @settings(max_examples=300, deadline=None)
-    @given(scripts(), st.sampled_from([0.5, 1.0, 20.0]), st.booleans())
-    def test_model(self, script: list[Outcome], timeout: float, mixed: bool) -> None:
+    def compare(self, script: list[Outcome], timeout: float, mixed: bool) -> None:
         """The winner or the reply is the model's, and nothing is left."""
         self.setUp()
         addresses: list[IPAddress] = [
@@ -108,11 +105,11 @@ class ModelTests(DialTestCase):
                 self.silent(address)
             else:
                 self.failing(address, outcome.number, outcome.delay)
-        self.dialer = HappyEyeballs(self.reactor, self.reactor, timeout=timeout)
+        self.dialer = self.dials(timeout=timeout)
         expected, tried = model(script, timeout)
         result = self.dial(*addresses)
         self.reactor.advance(30)
-        self.assertEqual(len(self.reactor.attempts), tried)
+        self.assertEqual(len(self.attempts), tried)
         if isinstance(expected, Reply):
             failed = self.failureResultOf(result, DialError).value
             self.assertEqual(failed.reply, expected)
@@ -121,9 +118,7 @@ class ModelTests(DialTestCase):
         else:
             self.assertConnected(result, addresses[expected])
 
-    @settings(max_examples=200, deadline=None)
-    @given(scripts(), st.floats(0, 3), st.booleans())
-    def test_cancel(self, script: list[Outcome], when: float, mixed: bool) -> None:
+    def cancel(self, script: list[Outcome], when: float, mixed: bool) -> None:
         """Cancelled at any time, it leaves nothing; what was connected before stays."""
         self.setUp()
         addresses: list[IPAddress] = [
@@ -143,3 +138,35 @@ class ModelTests(DialTestCase):
         self.assertEqual(self.reactor.getDelayedCalls(), [])
         self.reactor.advance(30)
         self.assertOpen(2 if isinstance(fired[0], Dialled) else 0)
+
+
+class ModelTests(Scripted):
+    """Any script of outcomes, over a reactor."""
+
+    @settings(max_examples=300, deadline=None)
+    @given(scripts(), st.sampled_from([0.5, 1.0, 20.0]), st.booleans())
+    def test_model(self, script: list[Outcome], timeout: float, mixed: bool) -> None:
+        """The race comes to what the model says."""
+        self.compare(script, timeout, mixed)
+
+    @settings(max_examples=200, deadline=None)
+    @given(scripts(), st.floats(0, 3), st.booleans())
+    def test_cancel(self, script: list[Outcome], when: float, mixed: bool) -> None:
+        """It may be cancelled at any time."""
+        self.cancel(script, when, mixed)
+
+
+class StreamModelTests(OverStreams, Scripted):
+    """Any script of outcomes, over streams."""
+
+    @settings(max_examples=300, deadline=None)
+    @given(scripts(), st.sampled_from([0.5, 1.0, 20.0]), st.booleans())
+    def test_model(self, script: list[Outcome], timeout: float, mixed: bool) -> None:
+        """The race comes to what the model says."""
+        self.compare(script, timeout, mixed)
+
+    @settings(max_examples=200, deadline=None)
+    @given(scripts(), st.floats(0, 3), st.booleans())
+    def test_cancel(self, script: list[Outcome], when: float, mixed: bool) -> None:
+        """It may be cancelled at any time."""
+        self.cancel(script, when, mixed)

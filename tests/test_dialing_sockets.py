@@ -19,6 +19,7 @@ from twisted.trial.unittest import TestCase
 from twisted_socks5.dialing import HappyEyeballs
 from twisted_socks5.errors import DialError
 from twisted_socks5.interfaces import IPAddress
+from twisted_socks5.streams import StreamTCP, watchFor
 from twisted_socks5.wire.constants import Reply
 
 # Which reactor is installed is not known to a type checker.
@@ -71,7 +72,7 @@ class SocketTests(TestCase):
     def setUp(self) -> Any:
         """Count the descriptors, once the reactor runs: it has some of its own then."""
         self.factory = CallerFactory()
-        self.dialer = HappyEyeballs(reactor, reactor)
+        self.dialer = self.dials()
         self.targets: list[socket.socket] = []
         running: Deferred[None] = Deferred()
         reactor.callLater(0, running.callback, None)
@@ -86,6 +87,23 @@ class SocketTests(TestCase):
         for target in self.targets:
             target.close()
         self.assertEqual(descriptors(), self.before)
+
+    def dials(self, **options: Any) -> HappyEyeballs:
+        """Make a dialer."""
+        return HappyEyeballs(reactor, reactor, **options)
+
+    def freePort(self) -> int:
+        """Find a port that nobody uses in either family."""
+        for _ in range(100):
+            with socket.socket() as four, socket.socket(socket.AF_INET6) as six:
+                six.bind((str(HERE6), 0))
+                port = int(six.getsockname()[1])
+                try:
+                    four.bind((str(HERE4), port))
+                except OSError:
+                    continue
+                return port
+        raise self.failureException("no port is free")
 
     def target(self, address: IPAddress, port: int = 0, backlog: int | None = 128) -> int:
         """
@@ -159,14 +177,14 @@ class SocketTests(TestCase):
 
     async def test_refusedThenConnected(self) -> None:
         """Where the first address refuses the next one is tried without the 250 ms."""
-        port = self.target(HERE4)
+        port = self.target(HERE4, self.freePort())
         self.target(HERE6, port, backlog=None)
         self.dialer.attemptDelay = 3600
         await self.connected(self.dialer.dial([HERE6, HERE4], port, self.factory), HERE4)
 
     async def test_silentThenConnected(self) -> None:
         """Where the first address is silent the next one wins, and the first is let go."""
-        port = self.silentTarget(HERE6)
+        port = self.silentTarget(HERE6, self.freePort())
         self.target(HERE4, port)
         self.dialer.attemptDelay = 0.01
         await self.connected(self.dialer.dial([HERE6, HERE4], port, self.factory), HERE4)
@@ -174,7 +192,7 @@ class SocketTests(TestCase):
 
     async def test_race(self) -> None:
         """Of two that connect at the same time one is built, and the other closed."""
-        port = self.target(HERE6)
+        port = self.target(HERE6, self.freePort())
         self.target(HERE4, port)
         self.dialer.attemptDelay = 0
         for _ in range(20):
@@ -192,7 +210,7 @@ class SocketTests(TestCase):
 
     async def test_cancel(self) -> None:
         """Cancelling closes the sockets there and then."""
-        port = self.silentTarget(HERE4)
+        port = self.silentTarget(HERE4, self.freePort())
         self.silentTarget(HERE6, port)
         self.dialer.attemptDelay = 0
         before = descriptors()
@@ -205,13 +223,13 @@ class SocketTests(TestCase):
     async def test_source(self) -> None:
         """A connection comes from the address it is told to come from."""
         port = self.target(HERE4)
-        dialer = HappyEyeballs(reactor, reactor, bindAddress=[IPv4Address("127.0.0.2")])
+        dialer = self.dials(bindAddress=[IPv4Address("127.0.0.2")])
         host = await self.connected(dialer.dial([HERE4], port, self.factory), HERE4)
         self.assertEqual(ip_address(host), IPv4Address("127.0.0.2"))
 
     async def test_foreignSource(self) -> None:
         """A source that is not this host's is this side's failure; nothing is sent."""
-        dialer = HappyEyeballs(reactor, reactor, bindAddress=[IPv4Address("192.0.2.1")])
+        dialer = self.dials(bindAddress=[IPv4Address("192.0.2.1")])
         with warnings.catch_warnings():
             # Twisted leaves a socket that it could not bind for the interpreter to close.
             warnings.simplefilter("ignore", ResourceWarning)
@@ -236,3 +254,19 @@ class SocketTests(TestCase):
             reactor.callLater(0, turn.callback, None)
             await turn
         raise self.failureException("it never came to hold")
+
+
+class StreamSocketTests(SocketTests):
+    """The same over streams."""
+
+    def dials(self, **options: Any) -> HappyEyeballs:
+        """Make a dialer."""
+        return HappyEyeballs(StreamTCP(watchFor(reactor)), reactor, **options)
+
+    async def test_refusedAtOnce(self) -> None:
+        """A refusal of this host's own is known within the call, and so is the next address."""
+        port = self.target(HERE4, self.freePort())
+        self.target(HERE6, port, backlog=None)
+        dialled = self.dialer.dial([HERE6, HERE4], port, self.factory)
+        self.assertTrue(dialled.called)
+        await self.connected(dialled, HERE4)

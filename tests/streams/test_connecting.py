@@ -15,7 +15,7 @@ from zope.interface.verify import verifyObject
 
 from tests.streams.memory import streamsOn
 from twisted_socks5.streams import Stream
-from twisted_socks5.testing import MemoryReactor, PeerFactory, StreamSocket
+from twisted_socks5.testing import MemoryReactor, Peer, PeerFactory, StreamSocket
 
 TARGET = "203.0.113.5"
 TARGET6 = "2001:db8:5::5"
@@ -53,6 +53,19 @@ class Factory(PeerFactory):
         """Note it."""
         self.told.append(type(reason.value).__name__)
         super().clientConnectionFailed(connector, reason)
+
+
+class Bug(Exception):
+    """What is wrong in a protocol."""
+
+
+class Broken(Peer):
+    """A protocol that fails when it is connected."""
+
+    def connectionMade(self) -> None:
+        """Fail."""
+        super().connectionMade()
+        raise Bug
 
 
 class ConnectCase(SynchronousTestCase):
@@ -180,6 +193,20 @@ class ConnectedTests(ConnectCase):
         self.assertTrue(self.target.peer.eof)
         self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 1)
         self.close()
+
+    def test_protocolRaises(self) -> None:
+        """A protocol that fails when it is told ends with its connection, and is told so."""
+        for delay in (0, 1):
+            factory = Factory()
+            self.reactor.route(TARGET, delay=delay)
+            self.patch(factory, "_build", Broken)
+            self.connect(factory=factory)
+            self.reactor.advance(delay)
+            self.settle()
+            self.assertEqual(factory.peer.events, ["made", "Bug"])
+            self.assertTrue(self.target.peers[-1].eof)
+            self.assertEqual(len(self.flushLoggedErrors(Bug)), 1)
+            self.close()
 
     def test_anothersReadiness(self) -> None:
         """What is reported ready is asked: it may have been a socket that had its number."""

@@ -1,6 +1,10 @@
 """
-Connects L{Stream}s: the half of L{IReactorTCP<twisted.internet.interfaces.IReactorTCP>} that a
-dialer needs, over any reactor that watches descriptors.
+Connects L{Stream}s, over any reactor that watches descriptors.
+
+A connection that is being made is one object, L{Connecting}; who waits for it, and what then
+becomes of it, is a subclass's to say.  L{StreamTCP} is L{IReactorTCP
+<twisted.internet.interfaces.IReactorTCP>} for those who know no streams: it connects for
+factories, and listens.
 """
 
 from __future__ import annotations
@@ -24,6 +28,7 @@ from zope.interface import implementer
 
 from twisted_socks5.streams.accepting import StreamPort, listening
 from twisted_socks5.streams.stream import Stream, describe
+from twisted_socks5.streams.watch import broken
 
 if TYPE_CHECKING:
     from twisted.internet.interfaces import (
@@ -51,7 +56,8 @@ class Connecting:
     A connection that is being made.
 
     A subclass says what becomes of it: C{connected} or C{failed} is called once, unless it is
-    abandoned before; the former perhaps from within L{begin}, the latter never.
+    abandoned before; the former perhaps from within L{begin}, which itself returns a failure that
+    is known at once.
 
     @ivar destination: address and port that it leads to.
     @ivar pending: it neither stands nor has failed nor been given up.
@@ -91,12 +97,15 @@ class Connecting:
         """There will be none."""
         raise NotImplementedError
 
-    def begin(self, timeout: float | None, bindAddress: tuple[str, int] | None) -> None:
+    def begin(
+        self, timeout: float | None, bindAddress: tuple[str, int] | None
+    ) -> Exception | None:
         """
         Ask the kernel to connect.
 
         @param timeout: in seconds.
         @param bindAddress: where to connect from.
+        @return: why there will be no connection, if that is known now; it's to be abandoned then.
         """
         family = socket.AF_INET6 if ":" in self.destination[0] else socket.AF_INET
         try:
@@ -111,16 +120,14 @@ class Connecting:
             if bindAddress is not None:
                 opened.bind(bindAddress)
         except OSError as trouble:
-            self._failSoon(ConnectBindError(trouble.errno, trouble.strerror))
-            return
+            return ConnectBindError(trouble.errno, trouble.strerror)
         try:
             result = opened.connect_ex(self.destination)
             if result == EINPROGRESS:
                 # A target on this host has answered by now; one question saves a turn.
                 result = opened.connect_ex(self.destination)
         except OSError as trouble:  # A zone id that means nothing here.
-            self._failSoon(getConnectError(trouble))
-            return
+            return _errorOf(trouble)
         if result in (0, EISCONN):
             self._connected()
         elif result in (EINPROGRESS, EALREADY):
@@ -129,7 +136,8 @@ class Connecting:
             if timeout is not None:
                 self._expiry = self._watch.callLater(timeout, self._fail, error.TimeoutError())
         else:
-            self._failSoon(_errorFor(result))
+            return _errorFor(result)
+        return None
 
     def take(self, protocol: IProtocol) -> None:
         """Give the connection to its protocol."""
@@ -193,10 +201,6 @@ class Connecting:
                 self._close()
             self._fd = -1
 
-    def _failSoon(self, reason: Exception) -> None:
-        """Fail, but not from within the call that has begun."""
-        self._expiry = self._watch.callLater(0, self._fail, reason)
-
     def _fail(self, reason: Exception) -> None:
         self.pending = False
         self._close()
@@ -219,7 +223,11 @@ class Connecting:
 
 
 def _errorFor(number: int) -> Exception:
-    failed: Exception = getConnectError((number, os.strerror(number)))
+    return _errorOf((number, os.strerror(number)))
+
+
+def _errorOf(trouble: OSError | tuple[int, str]) -> Exception:
+    failed: Exception = getConnectError(trouble)
     return failed
 
 
@@ -251,6 +259,10 @@ class _Connector(Connecting):
         elif self.stream is not None:
             self.stream.loseConnection()
 
+    def failSoon(self, reason: Exception) -> None:
+        """Fail, but not from within C{connectTCP}."""
+        self._expiry = self._watch.callLater(0, self._fail, reason)
+
     def connect(self) -> None:
         """Connect once more: not here."""
         raise RuntimeError("a connector connects once; call connectTCP again")
@@ -258,8 +270,14 @@ class _Connector(Connecting):
     def connected(self) -> None:
         """Let the factory build a protocol for it."""
         protocol = self._factory.buildProtocol(named(self.destination))
-        if protocol is not None:
+        if protocol is None:
+            return
+        try:
             self.take(protocol)
+        except Exception:
+            if self.stream is None:
+                raise
+            broken(self.stream)
 
     def failed(self, reason: Exception) -> None:
         """Tell the factory."""
@@ -296,7 +314,9 @@ class StreamTCP:
         @param bindAddress: where to connect from.
         """
         connector = _Connector(self.watch, (host, port), factory)
-        connector.begin(timeout, bindAddress)
+        trouble = connector.begin(timeout, bindAddress)
+        if trouble is not None:
+            connector.failSoon(trouble)
         return connector
 
     def listenTCP(
