@@ -183,6 +183,7 @@ class OptionsTests(TapCase):
             (["--auth", "memory"], "memory"),
             (["--auth", "bogus"], "bogus"),
             (["--listen", "haproxy:tcp:1:interface=127.0.0.1"], "--auth"),
+            (["--listen", "HAProxy:tcp:1:interface=127.0.0.1"], "--auth"),
         ):
             self.assertRegex(self.wrong(*arguments), named)
 

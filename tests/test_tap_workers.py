@@ -12,6 +12,7 @@ from typing import IO, Any, cast
 
 from tests.server.base import GREETED, GREETING, request
 from tests.test_tap import TWISTD, TapCase
+from tests.tls.authority import theProxy
 from tests.workers.processes import Process, Processes
 from twisted_socks5 import options, processes, tap
 from twisted_socks5.config import Settings
@@ -164,6 +165,18 @@ class SupervisorTests(WorkersCase):
         self.assertIn("can be reached from elsewhere", str(error))
         self.reactor.advance(0)
         self.assertEqual((self.reactor.listeners(), self.reactor.started), ([], []))
+
+    def test_keyGoesAway(self) -> None:
+        """What workers must read is read once more when privileges have been given up."""
+        identity, path = theProxy(), Path(self.mktemp()).absolute()
+        path.write_bytes(identity.keyPEM + identity.pem)
+        where = f"ssl:1081:privateKey={path}:certKey={path}:interface={HERE}"
+        made = self.make("--workers", "2", "--listen", where)
+        made.privilegedStartService()
+        path.unlink()
+        self.assertRaises(processes.StartFailure, made.startService)
+        self.assertIn(f"'{path}' cannot be read", self.stderr.getvalue())
+        self.assertEqual(self.reactor.started, [])
 
     def test_notShared(self) -> None:
         """A port that is no socket of ours can't be shared; none stays open."""

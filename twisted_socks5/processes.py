@@ -20,6 +20,7 @@ from twisted_socks5.errors import ConfigurationError
 from twisted_socks5.logs import FileAccessLog
 from twisted_socks5.options import COMMAND
 from twisted_socks5.service import SOCKS5Service
+from twisted_socks5.tls import ServerContexts, TLSServerEndpoint
 from twisted_socks5.workers import SharedPort
 
 if TYPE_CHECKING:
@@ -141,6 +142,10 @@ class Supervisor(Proxy):
 
     def _startAsWhoWeAre(self) -> None:
         super()._startAsWhoWeAre()
+        for endpoint in self._endpoints:
+            if isinstance(endpoint, TLSServerEndpoint):
+                # The workers never had any privileges, and all would fail again and again.
+                ServerContexts(endpoint.contexts.files)
         self.workers.start()
 
     def _drained(self) -> Deferred[None]:

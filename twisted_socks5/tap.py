@@ -178,7 +178,7 @@ def _build(
         f"interface={quoteStringArgument(options['interface'])}"
     ]
     for description in descriptions:
-        if description.startswith("haproxy:") and not checkers:
+        if description.lower().startswith("haproxy:") and not checkers:
             raise ConfigurationError(
                 f"--listen {description} is for clients from elsewhere, and no --auth says who "
                 f"may use it: {HOW_TO_SAY_WHO}"

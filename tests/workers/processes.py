@@ -37,6 +37,7 @@ class Process:
         self.signals: list[str] = []
         self._protocol = protocol
         self._told = b""
+        self._open = {ORDERS, OUTPUT, ERRORS, LOG}
 
     def writeToChild(self, childFD: int, data: bytes) -> None:
         """Tell it something."""
@@ -71,14 +72,25 @@ class Process:
         del self.pipes[ORDERS]
         self._protocol.childConnectionLost(ORDERS)
 
-    def ends(self, status: int = 0, signal: int | None = None) -> None:
-        """It ends."""
+    def closeChildFD(self, childFD: int) -> None:
+        """Close our end of a pipe."""
+        self._open.discard(childFD)
+        if not self._open and self.pid is None:
+            self._protocol.processEnded(self._reason)
+
+    def exits(self, status: int = 0, signal: int | None = None) -> None:
+        """It ends, and leaves its pipes to another one."""
         self.pid = None
         reason = ProcessTerminated(status, signal) if status or signal else ProcessDone(0)
-        self._protocol.processExited(Failure(reason))
-        for descriptor in (OUTPUT, ERRORS, LOG):
+        self._reason = Failure(reason)
+        self._protocol.processExited(self._reason)
+
+    def ends(self, status: int = 0, signal: int | None = None) -> None:
+        """It ends."""
+        self.exits(status, signal)
+        for descriptor in (ORDERS, OUTPUT, ERRORS, LOG):
             self._protocol.childConnectionLost(descriptor)
-        self._protocol.processEnded(Failure(reason))
+            self.closeChildFD(descriptor)
 
 
 @implementer(IReactorProcess)

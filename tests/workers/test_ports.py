@@ -173,6 +173,7 @@ class DescriptionTests(SynchronousTestCase):
         for given, expected in (
             ("systemd:domain=INET:index=0", "tcp:0"),
             ("haproxy:systemd:domain=INET6:name=x", "haproxy:tcp:0"),
+            ("HAProxy:Systemd:domain=INET:index=0", "HAProxy:tcp:0"),
             ("haproxy:tcp:1080", "haproxy:tcp:1080"),
             ("unix:/run/systemd:mode=600", "unix:/run/systemd:mode=600"),
         ):

@@ -5,12 +5,14 @@ from __future__ import annotations
 import io
 import json
 import os
+from threading import Thread
 from typing import Any, cast
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from twisted.logger import (
     ILogObserver,
+    LegacyLogObserverWrapper,
     LogEvent,
     Logger,
     LogLevel,
@@ -20,6 +22,7 @@ from twisted.logger import (
     globalLogPublisher,
 )
 from twisted.python import log as legacy
+from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 
 from twisted_socks5.workers.reports import LONGEST, EventWriter, Lines, Pipe, Reports, eventLine
@@ -54,6 +57,42 @@ class PipeTests(SynchronousTestCase):
         os.close(writing)
         self.assertEqual(os.read(reading, 100), "wörd\\udcff\n".encode())
         self.assertRaises(OSError, pipe.write, "more")
+
+    def test_within(self) -> None:
+        """What the garbage collector finds while one writes may have last words, too."""
+        written: list[bytes] = []
+
+        def write(_: int, data: bytes) -> int:
+            """Write, and meanwhile have somebody else write once."""
+            written.append(data)
+            if len(written) == 1:
+                pipe.write("last words\n")
+            return len(data)
+
+        pipe = Pipe(-1)
+        self.patch(os, "write", write)
+        writing = Thread(target=pipe.write, args=("a line\n",), daemon=True)
+        writing.start()
+        writing.join(5)
+        self.assertEqual(written, [b"a line\n", b"last words\n"])
+
+    def test_atOnce(self) -> None:
+        """Two for one descriptor, of two threads, say, do not come between each other."""
+        written: list[bytes] = []
+        other = Thread(target=lambda: Pipe(-1).write("other\n"), daemon=True)
+
+        def write(_: int, data: bytes) -> int:
+            """Write a part, and then let the other one."""
+            written.append(data[:3])
+            if len(written) == 1:
+                other.start()
+                other.join(0.1)
+            return len(data[:3])
+
+        self.patch(os, "write", write)
+        Pipe(-1).write("first\n")
+        other.join(5)
+        self.assertEqual(written, [b"fir", b"st\n", b"oth", b"er\n"])
 
 
 class LinesTests(SynchronousTestCase):
@@ -141,6 +180,19 @@ class ReportsTests(SynchronousTestCase):
         former = legacy.LogPublisher(publishPublisher=self.log)
         former.msg("Port is closed")
         self.assertEqual(self.text(), "[worker 3] Port is closed")
+
+    def test_legacyObserver(self) -> None:
+        """A former observer, the system's log, say, is told whose it is, and all that it says."""
+        got: list[dict[str, Any]] = []
+        observer = LegacyLogObserverWrapper(cast(Any, got.append))
+        globalLogPublisher.addObserver(observer)
+        self.addCleanup(globalLogPublisher.removeObserver, observer)
+        former = legacy.LogPublisher(publishPublisher=self.log)
+        former.msg(isError=1, failure=Failure(ValueError("so far")), why="Halfway")
+        self.assertIsNotNone(self.reported())
+        self.assertEqual(got[0]["system"], "worker 3")
+        text = legacy.textFromEventDict(cast(Any, got[0]))
+        self.assertRegex(text or "", r"^Halfway\nTraceback .*\n(.*\n)*.*so far")
 
     def test_nobodyReads(self) -> None:
         """Without a supervisor nothing is said, and nothing fails."""

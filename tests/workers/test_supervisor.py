@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import errno
 import io
+import os
+import subprocess
 import sys
 from typing import Any, cast
 
@@ -13,7 +15,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from tests.workers.processes import Process, ProcessReactor
 from twisted_socks5.workers import Job, Workers
 from twisted_socks5.workers.job import ERRORS, OUTPUT
-from twisted_socks5.workers.supervisor import GRACE, PROGRAM, WELL
+from twisted_socks5.workers.supervisor import GRACE, PROGRAM, WELL, interpreter
 
 SUPERVISOR = "twisted_socks5.workers.supervisor.Worker"
 
@@ -71,9 +73,21 @@ class StartTests(SupervisorCase):
     def test_start(self) -> None:
         """Each is the same program, under a number of its own."""
         one, two = self.start()
-        self.assertEqual(one.command, [sys.executable, PROGRAM, "1"])
-        self.assertEqual(two.command, [sys.executable, PROGRAM, "2"])
+        self.assertEqual(one.command, [*interpreter(), PROGRAM, "1"])
+        self.assertEqual(two.command, [*interpreter(), PROGRAM, "2"])
         self.assertEqual(self.said, ["Worker 1 is process 1000", "Worker 2 is process 1001"])
+
+    def test_interpreter(self) -> None:
+        """Python looks for modules nowhere where the supervisor's own was told not to look."""
+        ask = (
+            f"import sys; sys.path = {sys.path}; "
+            "from twisted_socks5.workers.supervisor import interpreter; print(interpreter()[1:])"
+        )
+        for flags, expected in ((("-I",), ["-I", "-E", "-s"]), (("-s",), ["-s"]), ((), [])):
+            command = [sys.executable, *flags, "-c", ask]
+            environment = {"PATH": os.defpath}
+            said = subprocess.check_output(command, env=environment, text=True, timeout=30)
+            self.assertEqual(said, f"{expected}\n")
 
     def test_job(self) -> None:
         """It is told what to do where nobody else can read it."""
@@ -140,6 +154,15 @@ class AgainTests(SupervisorCase):
         self.assertEqual(len(self.reactor.started), 3)
         self.assertIn("ended with status 0", self.said[2])
 
+    def test_pipesHeld(self) -> None:
+        """If something else has its pipes, another one is started all the same, a little later."""
+        one, _ = self.start()
+        one.exits(1)
+        one.says(b"half", ERRORS)
+        self.reactor.advance(GRACE)
+        self.assertIn("process 1000 ended with status 1; starting it again", self.said[2])
+        self.assertEqual(self.reactor.started[2].job["number"], 1)
+
     def test_unknownSignal(self) -> None:
         """A signal without a name has its number."""
         one, _ = self.start()
@@ -193,16 +216,19 @@ class StopTests(SupervisorCase):
         one.ends(signal=9)
         self.successResultOf(stopped)
 
-    def test_hangsOn(self) -> None:
-        """One that has ended, while something else has its pipes, is waited for."""
+    def test_pipesHeld(self) -> None:
+        """One that has ended, while something else has its pipes, is not waited for long."""
         one, two = self.start()
         stopped = self.workers.stop(5)
         two.ends()
-        one.pid = None
-        self.reactor.advance(5 + GRACE)
+        self.reactor.advance(5 + GRACE - 0.1)
+        one.exits()
+        self.reactor.advance(0.1)
         self.assertIn("Worker 1 has ended before", self.said)
-        one.ends()
+        self.assertNoResult(stopped)
+        self.reactor.advance(GRACE)
         self.successResultOf(stopped)
+        self.assertEqual(self.reactor.getDelayedCalls(), [])
 
     def test_cut(self) -> None:
         """A second word makes it short."""

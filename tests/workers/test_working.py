@@ -18,7 +18,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from twisted_socks5.workers.job import LOG, Job
 from twisted_socks5.workers.supervisor import PROGRAM
-from twisted_socks5.workers.working import Orders
+from twisted_socks5.workers.working import Orders, _in
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -135,6 +135,11 @@ class Says:
         """Say so."""
 
 
+def nothing(job: Job, reactor: Any) -> Recording:
+    """Make a service that says nothing."""
+    return Recording()
+
+
 def says(job: Job, reactor: Any) -> Says:
     """Make the service of the worker that is tested."""
     Says.log.info("{where} {reactor}", where=os.getcwd(), reactor=type(reactor).__module__)
@@ -144,12 +149,19 @@ def says(job: Job, reactor: Any) -> Says:
 class ProcessTests(SynchronousTestCase):
     """A process of its own."""
 
-    def run_(self, orders: bytes) -> tuple[subprocess.CompletedProcess[bytes], list[Any]]:
-        """Run the program; @return: how it ended, and the events it has logged."""
+    def run_(
+        self, orders: bytes, first: str = "pass"
+    ) -> tuple[subprocess.CompletedProcess[bytes], list[Any]]:
+        """
+        Run the program.
+
+        @param first: a statement, for the process that it becomes.
+        @return: how it ended, and the events it has logged.
+        """
         reading, writing = os.pipe()
         self.addCleanup(os.close, reading)
-        place = f"import os, sys; os.dup2({writing}, {LOG}); os.execv(sys.argv[1], sys.argv[1:])"
-        command = [sys.executable, "-c", place, sys.executable, PROGRAM, "1"]
+        place = f"os.dup2({writing}, {LOG}); {first}; os.execv(sys.argv[1], sys.argv[1:])"
+        command = [sys.executable, "-c", f"import os, sys; {place}", sys.executable, PROGRAM, "1"]
         try:
             said = subprocess.run(
                 command, input=orders, capture_output=True, timeout=30, cwd="/", pass_fds=[writing]
@@ -185,6 +197,29 @@ class ProcessTests(SynchronousTestCase):
         )
         # To be told so by a signal, another one and the end of the orders is all the same.
         self.assertEqual({event["log_level"]["name"] for event in events}, {"info"})
+
+    def test_nowhere(self) -> None:
+        """The directory that all was started in may be gone by the time of a later start."""
+        gone = Path(self.mktemp()).absolute()
+        gone.mkdir()
+        job = Job(f"{__name__}.nothing", [], 2, directory=str(gone), path=[str(ROOT), *sys.path])
+        said, _ = self.run_(
+            job.given(1, {})[0].pack() + b"stop\n",
+            f"os.chdir({str(gone)!r}); os.rmdir({str(gone)!r})",
+        )
+        self.assertEqual((said.returncode, said.stderr), (0, b""))
+
+    def test_notForUs(self) -> None:
+        """It may be a directory of root's, who has started all, and not be for our eyes."""
+
+        def refuse(path: str) -> None:
+            """Let nobody in."""
+            raise PermissionError(path)
+
+        here = os.getcwd()
+        self.patch(os, "chdir", refuse)
+        with _in(here):
+            self.assertEqual(os.getcwd(), here)
 
     def test_noJob(self) -> None:
         """Who starts it by hand is told that this is not the way."""

@@ -194,4 +194,4 @@ def asInherited(description: str) -> str:
 
     systemd hands its sockets to the process that it has started, and a worker asks in vain.
     """
-    return re.sub(r"^((?:haproxy:)*)systemd:.*", r"\1tcp:0", description)
+    return re.sub(r"(?i)^((?:haproxy:)*)systemd:.*", r"\1tcp:0", description)

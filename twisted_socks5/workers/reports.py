@@ -13,7 +13,7 @@ import json
 import os
 from contextlib import suppress
 from signal import Signals
-from threading import Lock
+from threading import RLock
 from typing import TYPE_CHECKING, Any
 
 from twisted.logger import (
@@ -37,6 +37,9 @@ if TYPE_CHECKING:
 #: A line longer than this is not waited for.
 LONGEST = 1 << 20
 
+#: What an event of Twisted's former log has besides; former observers would heed it first.
+_FORMER = ("failure", "format", "isError", "message", "system", "why")
+
 _INFO = json.loads(eventAsJSON({"log_level": LogLevel.info}))["log_level"]
 
 
@@ -44,12 +47,14 @@ class Pipe:
     """
     Writes into a pipe, waiting for room, from any thread.
 
-    What it is given arrives in one piece.
+    What it is given arrives in one piece, even if there are several for one descriptor.
     """
+
+    # Not a plain one: the garbage collector may come in between, and who it finds may log.
+    _lock = RLock()
 
     def __init__(self, descriptor: int) -> None:
         self._descriptor = descriptor
-        self._lock = Lock()
 
     def write(self, text: str) -> int:
         """
@@ -84,6 +89,9 @@ class EventWriter:
         text = eventAsText(event, includeTimestamp=False, includeSystem=False)
         event = {**event, "log_format": text.replace("{", "{{").replace("}", "}}")}
         event.pop("log_failure", None)
+        if event.get("log_namespace") == "log_legacy":
+            for name in _FORMER:
+                event.pop(name, None)
         # Once the supervisor is gone there is nobody to tell.
         with suppress(OSError):
             self._pipe.write(f"{eventAsJSON(event)}\n")

@@ -45,6 +45,16 @@ WELL = 60.0
 GRACE = 3.0
 
 
+def interpreter() -> list[str]:
+    """Say how to start Python: where it was told not to look for modules, it is told so again."""
+    told = {
+        "-I": sys.flags.isolated,
+        "-E": sys.flags.ignore_environment,
+        "-s": sys.flags.no_user_site,
+    }
+    return [sys.executable, *(flag for flag, given in told.items() if given)]
+
+
 class Worker(ProcessProtocol):
     """
     A place, and the process that has it.
@@ -75,6 +85,7 @@ class Worker(ProcessProtocol):
         self._pause = 0.0
         self._retry: IDelayedCall | None = None
         self._kill: IDelayedCall | None = None
+        self._closing: IDelayedCall | None = None
         self._leaving: Deferred[None] | None = None
 
     def start(self) -> None:
@@ -90,7 +101,7 @@ class Worker(ProcessProtocol):
             LOG: Lines(self._reports.events),
         }
         # Its number is for those who look at a list of processes.
-        command = [sys.executable, PROGRAM, str(self.number)]
+        command = [*interpreter(), PROGRAM, str(self.number)]
         try:
             self._reactor.spawnProcess(
                 self, sys.executable, command, env=None, childFDs=descriptors
@@ -140,9 +151,16 @@ class Worker(ProcessProtocol):
         """It says something."""
         self._lines[childFD].feed(data)
 
+    def processExited(self, reason: Failure) -> None:
+        """It is gone; what it has said last may be on its way."""
+        self._closing = self._reactor.callLater(GRACE, self._close)
+
     def processEnded(self, reason: Failure) -> None:
         """It is gone, and all that it has said is here."""
         self.transport = None
+        if self._closing is not None:
+            self._closing.cancel()
+            self._closing = None
         for lines in self._lines.values():
             lines.finish()
         ending = f"process {self._pid} {nameOf(reason)}"
@@ -175,6 +193,12 @@ class Worker(ProcessProtocol):
         )
         # Not from within: what ends us as well may have been reported a moment later.
         self._retry = self._reactor.callLater(pause, self.start)
+
+    def _close(self) -> None:
+        # Somebody else, whom it has started, holds the other ends, maybe for ever.
+        self._closing = None
+        for descriptor in (ORDERS, OUTPUT, ERRORS, LOG):
+            self.transport.closeChildFD(descriptor)
 
     def _killed(self) -> None:
         self._kill = None

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 import signal
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -126,10 +126,14 @@ def run(reactor: Any, service: Service) -> None:
 @contextmanager
 def _in(directory: str) -> Iterator[None]:
     """Be in a directory for a while, if we may."""
-    here = os.getcwd()
+    with ExitStack() as back:
+        with suppress(OSError):
+            back.callback(_go, os.getcwd())
+        _go(directory)
+        yield
+
+
+def _go(directory: str) -> None:
+    # It may be gone by now, or be no place for whom we have become.
     with suppress(OSError):
         os.chdir(directory)
-    try:
-        yield
-    finally:
-        os.chdir(here)
