@@ -14,7 +14,7 @@ from zope.interface import alsoProvides
 from tests.relay.joined import HELD, Joined, JoinedTestCase
 from twisted_socks5.relay import Leg
 from twisted_socks5.relay.tcp import knowsHalfClose, tune
-from twisted_socks5.streams import ReactorWatch, Stream
+from twisted_socks5.streams import LayeredTransport, ReactorWatch, Stream
 from twisted_socks5.testing import MemoryReactor, Peer, PeerFactory
 
 FLOOD = b"0123456789abcdef" * 100_000
@@ -341,6 +341,16 @@ class TuneTests(SynchronousTestCase):
         self.assertTrue(IUNIXTransport.implementedBy(unix.Server))
         transport, _ = MemoryReactor().connectPair(Peer(), Peer())
         alsoProvides(transport, IUNIXTransport)
-        tune(transport)
-        tune(object())
+        layer = LayeredTransport(Peer())
+        layer.makeConnection(transport)
+        for each in (transport, layer, object()):
+            tune(each)
         self.assertFalse(transport.getTcpNoDelay())
+
+    def test_layer(self) -> None:
+        """What a layer stands on has them."""
+        transport, _ = MemoryReactor().connectPair(Peer(), Peer())
+        layer = LayeredTransport(Peer())
+        layer.makeConnection(transport)
+        tune(layer)
+        self.assertTrue(transport.getTcpNoDelay() and transport.getTcpKeepAlive())

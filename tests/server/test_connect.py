@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import socket
+from types import SimpleNamespace
 from typing import Any
 
 from twisted.internet.address import HostnameAddress, IPv4Address, IPv6Address, UNIXAddress
@@ -425,6 +426,17 @@ class OwnDialerTests(ServerCase):
             client.lose()
             proxy.settle()
             self.assertEqual(self.record().dialled, dialled)
+
+    def test_noEnd(self) -> None:
+        """A connection whose end here can't be named is refused, and not left open."""
+        there = IPv4Address("TCP", "198.51.100.2", 80)
+        here = SimpleNamespace(host="198.51.100.1", port=4711)  # of a kind of its own
+        proxy = self.serve()
+        proxy.server.dialer = dialer = OtherTransports(proxy.reactor, here, there)
+        client = proxy.say(GREETING, request())
+        self.assertRefused(client, GREETED + refused(1), "internal error")
+        self.assertEqual(len(self.flushLoggedErrors(ValueError)), 1)
+        self.assertTrue(dialer.far.wasReset)
 
     def test_legFactory(self) -> None:
         """A target's leg is built for whatever address; one that is of no kind is not named."""

@@ -17,7 +17,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from zope.interface.verify import verifyObject
 
 from tests.streams.memory import Listening, streamsOn
-from twisted_socks5.streams import ReactorWatch, Stream, StreamPort
+from twisted_socks5.streams import ReactorWatch, Stream, StreamFactory, StreamPort
 from twisted_socks5.streams import accepting as module
 from twisted_socks5.streams.accepting import BATCH, EXHAUSTED, accepted, listening
 from twisted_socks5.testing import (
@@ -31,8 +31,8 @@ from twisted_socks5.testing import (
 HERE = "192.0.2.10"
 
 
-class Bug(Exception):
-    """What is wrong in a factory or protocol."""
+class Bug(BaseException):
+    """What is wrong in a factory or protocol, and as bad as can be."""
 
 
 class Broken(Peer):
@@ -270,6 +270,62 @@ class ListeningTests(AcceptCase):
         self.assertEqual(failure.socketError.errno, errno.EMFILE)
 
 
+class WelcomeTests(AcceptCase):
+    """Factories that can do without an address object."""
+
+    class Plain(StreamFactory):
+        """One that can, and counts those it has welcomed so."""
+
+        def __init__(self) -> None:
+            self.peers: list[Any] = []
+            self.asked: list[Any] = []
+
+        def welcome(self, peer: tuple[Any, ...]) -> Any:
+            """Build a peer."""
+            self.asked.append(peer)
+            self.peers.append(Peer())
+            return self.peers[-1]
+
+        def buildProtocol(self, addr: Any) -> Any:
+            """Build a peer."""
+            return self.welcome((addr.host, addr.port))
+
+    class Own(Plain):
+        """An application's, which has its own idea of who is let in."""
+
+        def buildProtocol(self, addr: Any) -> Any:
+            """Turn the first away."""
+            self.asked.append(addr)
+            return super().buildProtocol(addr) if len(self.asked) > 1 else None
+
+    def test_name(self) -> None:
+        """They are given what the system calls the client."""
+        self.close()
+        self.factory: Any = self.Plain()
+        self.listen()
+        client = self.connect()
+        name = client.transport.getHost()
+        self.assertEqual(self.factory.asked, [(name.host, name.port)])
+
+    def test_ownBuildProtocol(self) -> None:
+        """Who has overridden C{buildProtocol} is asked by that, as ever."""
+        self.close()
+        self.factory = self.Own()
+        self.listen()
+        self.assertTrue(self.connect().eof)
+        self.assertFalse(self.connect().eof)
+        self.assertIsInstance(self.factory.asked[0], IPv4Address)
+
+    def test_replaced(self) -> None:
+        """So is one that was replaced in the factory itself."""
+        self.close()
+        self.factory = self.Plain()
+        self.factory.buildProtocol = lambda _: None
+        self.listen()
+        self.assertTrue(self.connect().eof)
+        self.assertEqual(self.factory.asked, [])
+
+
 class TroubleTests(AcceptCase):
     """Those who make trouble."""
 
@@ -415,6 +471,15 @@ class SocketTests(SynchronousTestCase):
                     self.assertEqual(found.getpeername(), client.getsockname())
                     self.assertEqual((found.family, found.type), (family, socket.SOCK_STREAM))
                     self.assertFalse(found.get_inheritable())
+
+    def test_nameless(self) -> None:
+        """Who has no name any more, as macOS says it of some, has gone, and is nobody."""
+        near, far = socket.socketpair()
+        self.addCleanup(far.close)
+        waiting = SimpleNamespace(_accept=lambda: (near.detach(), None))
+        error = self.assertRaises(OSError, accepted, cast(socket.socket, waiting))
+        self.assertIn(error.errno, module._NOT_OURS)
+        self.assertEqual(far.recv(1), b"")
 
     def test_inherited(self) -> None:
         """What is accepted has the port's options, by the kernel's doing."""

@@ -133,6 +133,22 @@ class PushTests(StreamCase):
             self.assertOctets(self.far.received, FLOOD + b"the end")
             self.assertEqual((self.far.eof, self.near.events), (True, ["made", end]))
 
+    def test_resetBehindIt(self) -> None:
+        """There is no FIN any more when it leaves a stream that is cut in the same turn."""
+        self.connect(window=1000, sendBuffer=1000)
+        producer = Pushing()
+        self.stream.registerProducer(producer, True)
+        self.far.pause()
+        self.stream.write(FLOOD)
+        self.stream.loseWriteConnection()
+        self.far.resume()
+        self.settle()
+        self.assertEqual(producer.told, ["pause", "resume"])
+        self.stream.unregisterProducer()
+        self.stream.abortConnection()
+        self.settle()
+        self.assertEqual(self.near.events, ["made", "ConnectionAborted"])
+
 
 class PullTests(StreamCase):
     """Producers that are asked for more."""

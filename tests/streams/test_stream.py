@@ -20,11 +20,16 @@ from twisted.python.failure import Failure
 from zope.interface.verify import verifyObject
 
 from tests.streams.base import FAR, FLOOD, NEAR, Near, StreamCase
+from twisted_socks5.streams.stream import describe
 from twisted_socks5.testing import MemoryReactor, PlainPeer
 
 
 class Bug(Exception):
     """What is wrong in a protocol."""
+
+
+class Worse(BaseException):
+    """What is not caught by mistake."""
 
 
 class TransportTests(StreamCase):
@@ -57,6 +62,11 @@ class TransportTests(StreamCase):
         for each in list(self.reactor.network.sockets.values()):
             if each.family == socket.AF_INET6:
                 each.close()
+
+    def test_zone(self) -> None:
+        """Who listens at our end of a connection within a link has to name the link."""
+        for zone, host in ((0, "fe80::1"), (4, "fe80::1%4")):
+            self.assertEqual(describe(("fe80::1", 80, 0, zone)), IPv6Address("TCP", host, 80))
 
     def test_options(self) -> None:
         """TCP's options can be set and read."""
@@ -251,7 +261,7 @@ class ReadAheadTests(StreamCase):
             self.connect(read=False)
 
             def fail() -> None:
-                raise Bug
+                raise Worse
 
             self.near.on[event] = fail
             if event == "data":
@@ -263,7 +273,7 @@ class ReadAheadTests(StreamCase):
             self.settle()
             self.stream.readAhead()
             self.assertEqual(self.stream.fileno(), -1)
-            self.assertEqual(len(self.flushLoggedErrors(Bug)), 1)
+            self.assertEqual(len(self.flushLoggedErrors(Worse)), 1)
             self.near.events = ["made", "ConnectionLost"]
 
     def test_raisesAgain(self) -> None:
@@ -271,13 +281,13 @@ class ReadAheadTests(StreamCase):
         self.connect(read=False)
 
         def fail() -> None:
-            raise Bug
+            raise Worse
 
-        self.near.on["data"] = self.near.on["Bug"] = fail
+        self.near.on["data"] = self.near.on["Worse"] = fail
         self.far.write(b"one")
         self.settle()
         self.stream.readAhead()
-        self.assertEqual(len(self.flushLoggedErrors(Bug)), 2)
+        self.assertEqual(len(self.flushLoggedErrors(Worse)), 2)
         self.near.events = ["made", "ConnectionLost"]
 
 
@@ -407,6 +417,14 @@ class CloseTests(StreamCase):
         self.settle()
         self.assertOctets(self.far.received, FLOOD)
         self.assertTrue(self.far.eof)
+        self.assertEqual(self.near.events, ["made", "written"])
+
+    def test_halfCloseOnce(self) -> None:
+        """One that was sent is not sent again, whatever makes the stream look at its queue."""
+        self.connect()
+        self.stream.loseWriteConnection()
+        self.stream.writeSequence([b""])
+        self.settle()
         self.assertEqual(self.near.events, ["made", "written"])
 
     def test_halfCloseOfABrokenOne(self) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import select
 import socket
+import weakref
 from collections.abc import Callable
 from typing import Any
 
@@ -16,12 +17,12 @@ from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 
 from twisted_socks5.streams import ReactorWatch, watch, watchFor
-from twisted_socks5.streams.watch import BATCH, LINGER, PATIENCE, EpollWatch, wakerOf
+from twisted_socks5.streams.watch import BATCH, LINGER, PATIENCE, SOBER, EpollWatch, wakerOf
 from twisted_socks5.testing import MemoryReactor
 
 
-class Bug(Exception):
-    """What is wrong in a protocol."""
+class Bug(BaseException):
+    """What is wrong in a protocol, and as bad as can be."""
 
 
 class Watching(Clock):
@@ -346,6 +347,17 @@ class ChoiceTests(SynchronousTestCase):
         self.patch(watch, "select", object())
         self.assertIsInstance(watchFor(reactor), ReactorWatch)
 
+    def test_shared(self) -> None:
+        """A reactor has one set, for as long as somebody holds it, and no other reactor has it."""
+        reactor = MemoryReactor()
+        first = watchFor(reactor)
+        self.assertIs(watchFor(reactor), first)
+        self.assertIsNot(watchFor(MemoryReactor()), first)
+        gone = weakref.ref(first)
+        del first
+        self.assertIsNone(gone())
+        self.assertIsInstance(watchFor(reactor), EpollWatch)
+
     def test_reactor(self) -> None:
         """The reactor is told all; to forget is to want neither."""
         told: list[str] = []
@@ -419,10 +431,15 @@ class LingerTests(SynchronousTestCase):
         self.first.on["read"] = read
         self.first.far.send(b"x")
 
+    def rest(self) -> None:
+        """Let nothing happen for a while, and then one turn pass."""
+        self.now += SOBER
+        self.watch.doRead()
+
     def test_lively(self) -> None:
         """What is ready a moment later is served at once, unless it was quiet before."""
         for pause, served in ((0.0, 1), (PATIENCE / 2, 1), (PATIENCE, 0)):
-            self.watch.doRead()
+            self.rest()
             self.now += pause
             self.passOn()
             self.watch.doRead()
@@ -450,10 +467,30 @@ class LingerTests(SynchronousTestCase):
                 return really.poll(0, most)
 
         self.watch._epoll = Noting()
-        for due in (None, 5.0, PATIENCE / 4, 0.0):
+        for due, wait in (
+            (None, PATIENCE),
+            (5.0, PATIENCE),
+            (PATIENCE / 4, PATIENCE / 4),
+            (0.0, 0.0),
+        ):
             self.reactor.due = due
+            self.rest()
             self.watch.doRead()
-        self.assertEqual(waits, [0, PATIENCE, 0, PATIENCE, 0, PATIENCE / 4, 0, 0.0])
+            self.assertEqual(waits, [0, 0, wait])
+            waits.clear()
+
+    def test_inVain(self) -> None:
+        """Behind a wait in vain there is none for a while: others may be those who speak."""
+        self.rest()
+        self.watch.doRead()
+        for pause, served in ((SOBER / 2, 0), (SOBER / 2, 1)):
+            self.now += pause
+            self.watch.doRead()
+            self.passOn()
+            self.watch.doRead()
+            self.assertEqual(len(self.second.told), served)
+            self.watch.doRead()
+            self.second.told.clear()
 
     def test_woken(self) -> None:
         """A thread or a signal that wants the reactor gets it."""
@@ -497,8 +534,12 @@ class LingerTests(SynchronousTestCase):
                 """Wake it in that way."""
 
         self.assertEqual(wakerOf(self.reactor), self.reactor.waker.fileno())
-        for reactor in (Other(), Watching(), MemoryReactor()):
+        asleep = Lively()
+        asleep.waker.close()
+        asleep.waking.close()
+        self.patch(asleep, "waker", None)
+        for reactor in (asleep, Other(), Watching(), MemoryReactor()):
             self.assertIsNone(wakerOf(reactor))
-            if isinstance(reactor, Lively):
+            if isinstance(reactor, Other):
                 reactor.waker.close()
                 reactor.waking.close()

@@ -34,7 +34,7 @@ from twisted.internet.interfaces import (
 from zope.interface import implementer
 
 from twisted_socks5.relay.splice import PIPES, Splice
-from twisted_socks5.streams import BUFFER, Stream
+from twisted_socks5.streams import BUFFER, LayeredTransport, Stream
 from twisted_socks5.streams import knowsHalfClose as knowsHalfClose  # who relays asks it here
 
 if TYPE_CHECKING:
@@ -81,6 +81,8 @@ class StreamTransport(Protocol):
 
 def tune(transport: object) -> None:
     """Make TCP send small messages at once, and notice a peer that has gone without a word."""
+    while isinstance(transport, LayeredTransport):
+        transport = transport.transport  # Which alone knows what kind it is.
     if type(transport) is Stream:
         return  # They are made so.
     # Twisted's Unix sockets say that they provide TCP's interface, too.

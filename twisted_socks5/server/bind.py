@@ -66,7 +66,8 @@ TRIES = 8
 #: To how many of a name's addresses there may be no way before no more of them are looked at.
 WAYS_MISSED = 16
 
-#: Strangers of one BIND that get a line in the log; the access log has the count of all.
+#: Strangers of one BIND that get a line in the log; where nobody else has come, the access log
+#: has the count of all.
 STRANGERS_LOGGED = 3
 
 

@@ -139,9 +139,10 @@ class Connect:
                 tune(leg.transport)
                 bound = boundAddress(leg.transport)
             except OSError:
-                leg.transport.abortConnection()
                 raise DialError(Reply.CONNECTION_REFUSED, _AT_ONCE) from None
             session.record.dialled = self._legs.dialled
             session.relay(leg, bound)
         except Exception:
             session.fail(Failure())
+            if isinstance(leg, Leg):
+                leg.abort()  # Nobody else would close it.

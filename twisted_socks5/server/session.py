@@ -1,7 +1,8 @@
 """
 One control connection, from the greeting to its end.
 
-The story of a session, a receiver of octets for each part of it:
+The story of a session, a receiver of octets for each part of it, which is its C{dataReceived}
+for that time:
 
   1. I{negotiating}: octets go to L{ServerNegotiation}; what its events mean until it is known who
      the client is, L{identification<twisted_socks5.server.identification>} says, and the request

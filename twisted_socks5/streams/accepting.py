@@ -32,6 +32,8 @@ from twisted_socks5.streams.stream import Stream, describe
 from twisted_socks5.streams.watch import broken
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from twisted.internet.address import IPv4Address, IPv6Address
     from twisted.internet.interfaces import IDelayedCall, IProtocol, IProtocolFactory
     from twisted.python.failure import Failure
@@ -98,14 +100,24 @@ def accepted(opened: socket.socket) -> tuple[socket.socket, tuple[Any, ...]]:
     Accept, as the method of that name does, which finds out each time what kind it listens for.
 
     @return: the connection, and its peer's name.
+    @raise OSError: nobody waits, or it can't be.
     """
     descriptor, name = opened._accept()  # type: ignore[attr-defined]  # as accept itself does
+    if not name:
+        # macOS accepts some who have gone already, and then has no name for them.
+        os.close(descriptor)
+        raise ConnectionAbortedError(ECONNABORTED, os.strerror(ECONNABORTED))
     family = socket.AF_INET if len(name) == 2 else socket.AF_INET6
     return socket.socket(family, socket.SOCK_STREAM, 0, descriptor), name
 
 
 class StreamFactory(ServerFactory):
-    """A factory whose protocols can do without an address object."""
+    """
+    A factory whose protocols can do without an address object.
+
+    Where C{buildProtocol} is overridden, by a subclass or in the factory itself, and C{welcome}
+    is not, it is the former that is asked.
+    """
 
     @abstractmethod
     def welcome(self, peer: tuple[Any, ...]) -> IProtocol | None:
@@ -116,11 +128,21 @@ class StreamFactory(ServerFactory):
         """
 
 
+def welcoming(factory: IProtocolFactory) -> Callable[[tuple[Any, ...]], IProtocol | None]:
+    """Find what builds a protocol for a peer that is named as the system names it."""
+    if isinstance(factory, StreamFactory):
+        owns = (vars(factory), *map(vars, type(factory).__mro__))
+        nearest = next(own for own in owns if "welcome" in own or "buildProtocol" in own)
+        if "welcome" in nearest:
+            return factory.welcome
+    return lambda peer: factory.buildProtocol(describe(peer))
+
+
 @implementer(IListeningPort, IReadDescriptor)
 class StreamPort:
     """Accepts L{Stream}s from a socket that listens."""
 
-    __slots__ = ("__weakref__", "_factory", "_fd", "_retry", "_socket", "_watch")
+    __slots__ = ("__weakref__", "_fd", "_retry", "_socket", "_watch", "_welcome")
 
     _log = Logger()
 
@@ -131,7 +153,7 @@ class StreamPort:
         @param factory: makes the protocols.
         """
         self._watch = watch
-        self._factory = factory
+        self._welcome = welcoming(factory)
         self._socket = opened
         self._fd = opened.fileno()
         self._retry: IDelayedCall | None = None
@@ -198,11 +220,7 @@ class StreamPort:
         """Begin a connection; what goes wrong with one is no reason not to accept others."""
         stream: Stream | None = None
         try:
-            factory = self._factory
-            if isinstance(factory, StreamFactory):
-                protocol = factory.welcome(name)
-            else:
-                protocol = factory.buildProtocol(describe(name))
+            protocol = self._welcome(name)
             if protocol is not None:
                 connected.setblocking(False)
                 stream = Stream(self._watch, connected, protocol)
@@ -210,7 +228,7 @@ class StreamPort:
                 protocol.makeConnection(stream)
                 # Whoever waited to be accepted has often said the first word meanwhile.
                 stream.readAhead()
-        except Exception:
+        except BaseException:
             if stream is not None:
                 broken(stream)
             else:

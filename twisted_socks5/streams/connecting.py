@@ -274,7 +274,7 @@ class _Connector(Connecting):
             return
         try:
             self.take(protocol)
-        except Exception:
+        except BaseException:
             if self.stream is None:
                 raise
             broken(self.stream)

@@ -74,9 +74,10 @@ _NOBODY: Any = TwistedProtocol()
 
 
 def describe(name: Sequence[Any]) -> IPv4Address | IPv6Address:
-    """Make an address of what a socket calls one."""
+    """Make an address of what a socket calls one; with a zone id if it needs one, as Twisted."""
     if ":" in name[0]:
-        return IPv6Address("TCP", name[0], name[1])
+        host = f"{name[0]}%{name[3]}" if len(name) == 4 and name[3] else name[0]
+        return IPv6Address("TCP", host, name[1])
     return IPv4Address("TCP", name[0], name[1])
 
 
@@ -173,7 +174,7 @@ class Stream:
                 self.readConnectionLost(_DONE)
             elif lost is not None:
                 self.connectionLost(Failure(lost))
-        except Exception:
+        except BaseException:
             broken(self)
 
     def doWrite(self) -> Any:
@@ -210,7 +211,7 @@ class Stream:
             self._producer.resumeProducing()
         elif self.disconnecting:
             return CONNECTION_DONE
-        elif self._shutting:
+        elif self._shutting and not self._shut:
             self._shutDown()
         return None
 

@@ -16,6 +16,7 @@ from __future__ import annotations
 import select
 from time import monotonic
 from typing import TYPE_CHECKING, Any, Protocol
+from weakref import WeakValueDictionary
 
 from twisted.internet.base import ReactorBase
 from twisted.internet.error import ConnectionAborted
@@ -135,13 +136,13 @@ def broken(stream: Ready) -> None:
     End a stream whose protocol has raised what is being handled, and log it.
 
     Nothing is raised here, whatever the protocol makes of its end: all other streams depend on
-    whoever calls this.
+    whoever calls this.  That is true of C{SystemExit}, too, as in a reactor.
     """
     failure = Failure()
     _log.failure("Unhandled error in a protocol", failure)
     try:
         stream.connectionLost(failure)
-    except Exception:
+    except BaseException:
         _log.failure("Unhandled error in a protocol that has failed before")
 
 
@@ -162,7 +163,7 @@ def drain(stream: Drains) -> None:
         lost = stream.drained()
         if lost is not None:
             stream.connectionLost(_REASONS.get(lost) or Failure(lost))
-    except Exception:
+    except BaseException:
         broken(stream)
 
 
@@ -304,7 +305,7 @@ class EpollWatch:
                     lost = stream.doWrite()
                 if lost is not None:
                     stream.connectionLost(_REASONS.get(lost) or Failure(lost))
-            except Exception:
+            except BaseException:
                 broken(stream)
         self._serving = False
         if self._soon:
@@ -322,7 +323,7 @@ class EpollWatch:
         for stream in list(self._watched.values()):
             try:
                 stream.connectionLost(reason)
-            except Exception:
+            except BaseException:
                 broken(stream)
 
     def _open(self) -> None:
@@ -345,10 +346,22 @@ if hasattr(select, "epoll"):
     _WRITABLE = select.EPOLLOUT | select.EPOLLHUP | select.EPOLLERR
 
 
+# By the reactor's id, which is its own as long as its set is there and holds it.
+_sets: WeakValueDictionary[int, EpollWatch] = WeakValueDictionary()
+
+
 def watchFor(reactor: Any) -> Watch:
     """
     Choose what watches best over a reactor.
 
+    All who ask share one epoll set, as long as any of them holds it: two would each wait for what
+    the other one has.
+
     @param reactor: provides L{IReactorFDSet} and L{IReactorTime}.
     """
-    return EpollWatch(reactor) if hasattr(select, "epoll") else ReactorWatch(reactor)
+    if not hasattr(select, "epoll"):
+        return ReactorWatch(reactor)
+    found = _sets.get(id(reactor))
+    if found is None:
+        found = _sets[id(reactor)] = EpollWatch(reactor)
+    return found
