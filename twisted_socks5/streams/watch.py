@@ -286,10 +286,11 @@ class EpollWatch:
         self._serving = True
         for descriptor, events in ready:
             # One that was served before may have ended this one, or changed what it wants.
-            stream, wants = watched.get(descriptor), wanted.get(descriptor, 0)
-            if stream is None:
+            wants = wanted.get(descriptor)
+            if wants is None:
                 self._called = self._called or descriptor == self._waker
                 continue
+            stream = watched[descriptor]
             try:
                 lost = None
                 if events & _READABLE and wants & _EPOLLIN:
@@ -300,7 +301,10 @@ class EpollWatch:
                         if watched.get(descriptor) is stream:
                             self._unwant(descriptor, _EPOLLIN)
                         continue
-                    wants = wanted.get(descriptor, 0)
+                    if lost is None:
+                        if not events & _WRITABLE:
+                            continue
+                        wants = wanted.get(descriptor, 0)
                 if lost is None and events & _WRITABLE and wants & _EPOLLOUT:
                     lost = stream.doWrite()
                 if lost is not None:
