@@ -1,5 +1,5 @@
 """
-A service in several processes: a supervisor that opens the ports, and workers that serve.
+A service in several processes: a supervisor that opens the ports, and workers that serve::
 
     supervisor ── opens each port once, accepts nobody ─── ports.SharedPorts
         │  starts each worker with the interpreter it runs on itself, and again if it ends

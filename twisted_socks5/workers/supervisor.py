@@ -1,7 +1,7 @@
 """
 Keeps workers running.
 
-Each worker has a place, and one process at a time in it:
+Each worker has a place, and one process at a time in it::
 
     absent ── start ──► running ── it ends ──► absent, until the pause is over ── start ──► …
                            └── stop ──► leaving ── it ends, or is killed ──► gone
