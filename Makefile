@@ -56,13 +56,13 @@ serve: venv ## run the proxy on 127.0.0.1, port PORT
 
 # --------------------------------------------------------------- to check it
 
-# One after the other, also under `make -j`: they share the two cores and the ports.
+# One after the other, also under `make -j`: they share the two cores and the ports.  But for two
+# that take a core each, and no port.
 test: ## run every check, from lint to the installed wheel
 	@$(MAKE) --no-print-directory debian
 	@$(MAKE) --no-print-directory lint
-	@$(MAKE) --no-print-directory types
 	@$(MAKE) --no-print-directory imports
-	@$(MAKE) --no-print-directory docs
+	@$(MAKE) --no-print-directory --jobs=2 --output-sync=target types docs
 	@$(MAKE) --no-print-directory wheel
 	@$(MAKE) --no-print-directory trial TESTS="$(IN_PROCESS)"
 	@$(MAKE) --no-print-directory pytest
@@ -89,7 +89,7 @@ imports: $(TOOLS) ## import-linter: which room may import which
 pytest: $(TOOLS) ## the tests under pytest, with branch coverage
 	@$(RUN)/coverage erase
 	PYTHONPATH=$(CURDIR)/tests/measured $(MINUTES) 15m $(RUN)/coverage run -m pytest \
-		--numprocesses 2 --dist worksteal --pyargs $(TESTS)
+		--numprocesses 3 --dist worksteal --pyargs $(TESTS)
 	@$(RUN)/coverage combine --quiet
 	@$(RUN)/coverage report
 	@$(RUN)/coverage report --include='twisted_socks5/wire/*' --fail-under=100

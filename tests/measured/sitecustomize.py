@@ -11,7 +11,7 @@ import os
 
 try:
     from coverage import Coverage
-except ImportError:
+except (ImportError, FileNotFoundError):  # It wants to know where it is, and that may be gone.
     measured = None
 else:
     measured = Coverage.current()
