@@ -89,7 +89,7 @@ imports: $(TOOLS) ## import-linter: which room may import which
 pytest: $(TOOLS) ## the tests under pytest, with branch coverage
 	@$(RUN)/coverage erase
 	PYTHONPATH=$(CURDIR)/tests/measured $(MINUTES) 15m $(RUN)/coverage run -m pytest \
-		--numprocesses 3 --dist worksteal --pyargs $(TESTS)
+		--numprocesses 2 --dist worksteal --pyargs $(TESTS)
 	@$(RUN)/coverage combine --quiet
 	@$(RUN)/coverage report
 	@$(RUN)/coverage report --include='twisted_socks5/wire/*' --fail-under=100
