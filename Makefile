@@ -96,7 +96,7 @@ pytest: $(TOOLS) ## the tests under pytest, with branch coverage
 
 # Not -bb: Twisted's own Unix sockets compare octets with text.
 trial: $(TOOLS) ## the same tests under trial
-	$(MINUTES) 15m $(RUN)/python -Wall -b -m twisted.trial $(TESTS)
+	$(MINUTES) 15m $(RUN)/python -Wall -b -m twisted.trial --jobs 2 $(TESTS)
 
 wheel: $(TOOLS) ## build sdist and wheel, try the wheel in an empty environment
 	.ci/wheel "$(RUN)/python" build
