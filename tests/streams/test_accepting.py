@@ -428,8 +428,7 @@ class SocketTests(SynchronousTestCase):
 
     def test_otherSystems(self) -> None:
         """So it is where that takes a call of its own; and where a port could be taken away."""
-        self.patch(module, "_NONBLOCKING", 0)
-        self.patch(module, "_STREAM", socket.SOCK_STREAM)
+        self.patch(module, "STREAM", socket.SOCK_STREAM)
         self.assertTrue(self.opened().getsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR))
         self.patch(module, "os", SimpleNamespace(name="nt"))
         handle = self.opened()

@@ -40,7 +40,7 @@ class IdleWatch:
 
     def watch(self, relay: TCPRelay) -> None:
         """Begin to watch a relay."""
-        relay.seen = relay.client.received + relay.target.received
+        relay.seen = relay.octets
         relay.quietSince = self._clock.seconds()
         self._queue.add(relay)
 

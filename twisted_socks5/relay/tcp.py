@@ -341,7 +341,7 @@ class TCPRelay:
     def legEnded(self, leg: Leg) -> None:
         """One side has sent its FIN."""
         if not self.reason:
-            self.reason = "client closed" if leg is self.client else "target closed"
+            self.reason = f"{self._naming(leg)} closed"
         (self.target if leg is self.client else self.client).finishWriting()
         if leg._shut and not leg.lost:
             leg.transport.loseConnection()

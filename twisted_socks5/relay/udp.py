@@ -228,12 +228,7 @@ class UDPRelay:
             self.drops[NO_SOCKET] += len(gathered)
             way.failing = True
         elif len(gathered) == 1:  # as many are that are answered before the next is sent
-            datagram = gathered[0]
-            why = leg.send(datagram, way.address)
-            if why:
-                self._dropped(why, way)
-            else:
-                self._count(way, len(datagram) - extra, 1)
+            self._sendEach(leg, way, gathered, extra)
         else:
             for train in trains(gathered):
                 count = len(train)
@@ -260,15 +255,11 @@ class UDPRelay:
         for datagram in datagrams:
             why = leg.send(datagram, way.address)
             if why:
-                self._dropped(why, way)
+                self.drops[why] += 1
+                if why not in (FULL, TOO_LARGE):
+                    way.failing = True
             else:
                 self._count(way, len(datagram) - extra, 1)
-
-    def _dropped(self, why: str, way: Route) -> None:
-        """Count what could not be sent, and note if that is because there is no way."""
-        self.drops[why] += 1
-        if why not in (FULL, TOO_LARGE):
-            way.failing = True
 
     def _count(self, way: Route, octets: int, datagrams: int) -> None:
         """Count what was sent; C{octets} are those of payload."""

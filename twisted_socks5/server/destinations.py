@@ -15,10 +15,9 @@ from twisted.internet.defer import Deferred, fail
 
 from twisted_socks5.addresses import InvalidName, normalise
 from twisted_socks5.errors import Forbidden, ResolutionError
-from twisted_socks5.interfaces import Access
 
 if TYPE_CHECKING:
-    from twisted_socks5.interfaces import IPAddress, IRules
+    from twisted_socks5.interfaces import Access, IPAddress, IRules
     from twisted_socks5.resolving import NameLookup
     from twisted_socks5.wire import Host
 
@@ -45,16 +44,10 @@ def permittedAddresses(
     @return: at least one.
     @raise Forbidden: none is permitted.
     """
-    permitted, against = [], []
-    client, user, command, host, port, _ = access
-    for one in addresses:
-        verdict = rules.judge(Access(client, user, command, host, port, one))
-        if verdict.permitted:
-            permitted.append(one)
-        else:
-            against.append(verdict.reason)
+    verdicts = [(one, rules.judge(access._replace(address=one))) for one in addresses]
+    permitted = [one for one, verdict in verdicts if verdict.permitted]
     if not permitted:
-        raise Forbidden("; ".join(dict.fromkeys(against)))
+        raise Forbidden("; ".join(dict.fromkeys(verdict.reason for _, verdict in verdicts)))
     return permitted
 
 

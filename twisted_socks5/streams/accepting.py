@@ -28,7 +28,7 @@ from twisted.internet.protocol import ServerFactory
 from twisted.logger import Logger
 from zope.interface import implementer
 
-from twisted_socks5.streams.stream import Stream, describe
+from twisted_socks5.streams.stream import STREAM, Stream, describe, prepare
 from twisted_socks5.streams.watch import broken
 
 if TYPE_CHECKING:
@@ -60,11 +60,6 @@ _NOT_OURS = {
 EXHAUSTED = 0.25
 
 
-# Where the kernel makes a socket so, it is one call less.
-_NONBLOCKING = getattr(socket, "SOCK_NONBLOCK", 0)
-_STREAM = socket.SOCK_STREAM | _NONBLOCKING
-
-
 def listening(interface: str, port: int, backlog: int) -> socket.socket:
     """
     Open a socket that listens.
@@ -81,9 +76,9 @@ def listening(interface: str, port: int, backlog: int) -> socket.socket:
         family, where = socket.AF_INET6, found[0][4]
     else:
         family, where = socket.AF_INET, (interface, port)
-    opened = socket.socket(family, _STREAM)
+    opened = socket.socket(family, STREAM)
     try:
-        if not _NONBLOCKING:
+        if STREAM == socket.SOCK_STREAM:
             opened.setblocking(False)
         if os.name == "posix":  # elsewhere it would let others take the port away
             opened.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, True)
@@ -161,9 +156,7 @@ class StreamPort:
     def startListening(self) -> None:
         """Begin to accept."""
         # Accepted sockets inherit all of it: as many calls less for each.
-        self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, True)
-        self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, True)
-        self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_OOBINLINE, True)
+        prepare(self._socket)
         self._watch.addReader(self)
 
     def stop(self) -> None:

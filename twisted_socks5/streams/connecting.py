@@ -27,7 +27,7 @@ from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from twisted_socks5.streams.accepting import StreamPort, listening
-from twisted_socks5.streams.stream import Stream, describe
+from twisted_socks5.streams.stream import STREAM, Stream, describe, prepare
 from twisted_socks5.streams.watch import broken
 
 if TYPE_CHECKING:
@@ -41,9 +41,6 @@ if TYPE_CHECKING:
     from twisted.internet.tcp import Port
 
     from twisted_socks5.streams.watch import Watch
-
-#: A socket that doesn't block, where the system can make it so at once.
-_STREAM = socket.SOCK_STREAM | getattr(socket, "SOCK_NONBLOCK", 0)
 
 
 #: Makes an address of a destination; the same few are asked for again and again.
@@ -109,14 +106,11 @@ class Connecting:
         """
         family = socket.AF_INET6 if ":" in self.destination[0] else socket.AF_INET
         try:
-            opened = self._socket = socket.socket(family, _STREAM)
+            opened = self._socket = socket.socket(family, STREAM)
             self._fd = opened.fileno()
-            if _STREAM == socket.SOCK_STREAM:
+            if STREAM == socket.SOCK_STREAM:
                 opened.setblocking(False)
-            opened.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, True)
-            opened.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, True)
-            # An urgent octet is part of the stream; out of band it would be lost.
-            opened.setsockopt(socket.SOL_SOCKET, socket.SO_OOBINLINE, True)
+            prepare(opened)
             if bindAddress is not None:
                 opened.bind(bindAddress)
         except OSError as trouble:

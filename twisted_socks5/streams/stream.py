@@ -29,7 +29,7 @@ from twisted.internet.protocol import Protocol as TwistedProtocol
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
-from twisted_socks5.streams.watch import CONNECTION_ABORTED, broken
+from twisted_socks5.streams.watch import CONNECTION_ABORTED, DONE, broken, reasonFor
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -67,10 +67,19 @@ BUFFER = 65536
 #: struct linger: on, for 0 seconds.
 _RESET_ON_CLOSE = struct.pack("ii", 1, 0)
 
-_DONE = Failure(CONNECTION_DONE)
+#: The kind of socket that streams have: one that doesn't block, where it can be made so at once.
+STREAM = socket.SOCK_STREAM | getattr(socket, "SOCK_NONBLOCK", 0)
 
 #: The protocol of a stream that is closed.
 _NOBODY: Any = TwistedProtocol()
+
+
+def prepare(opened: socket.socket) -> None:
+    """Have small messages sent at once, dead peers noticed, and urgent octets kept in line."""
+    opened.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, True)
+    opened.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, True)
+    # An urgent octet is part of the stream; out of band it would be lost.
+    opened.setsockopt(socket.SOL_SOCKET, socket.SO_OOBINLINE, True)
 
 
 def describe(name: Sequence[Any]) -> IPv4Address | IPv6Address:
@@ -159,7 +168,7 @@ class Stream:
         except OSError:
             return CONNECTION_LOST
         if not data:
-            return CONNECTION_LOST if self._broken else CONNECTION_DONE  # As endOfInput.
+            return self.endOfInput()
         self.protocol.dataReceived(data)
         return None
 
@@ -171,9 +180,9 @@ class Stream:
             lost = self.doRead()
             if lost is CONNECTION_DONE:
                 self._watch.removeReader(self)
-                self.readConnectionLost(_DONE)
+                self.readConnectionLost(DONE)
             elif lost is not None:
-                self.connectionLost(Failure(lost))
+                self.connectionLost(reasonFor(lost))
         except BaseException:
             broken(self)
 
@@ -304,7 +313,7 @@ class Stream:
             return
         self.disconnecting = True
         if self._shut:
-            self.connectionLost(_DONE)
+            self.connectionLost(DONE)
             return
         self._watch.removeReader(self)
         if self._waiting is None and self._inlet is None:
@@ -418,7 +427,7 @@ class Stream:
 
     def getHandle(self) -> socket.socket:
         """Give the socket."""
-        return self._socket if self._fd >= 0 else self._open()
+        return self._open()
 
     def getHost(self) -> IPv4Address | IPv6Address:
         """Name our end."""

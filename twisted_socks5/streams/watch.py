@@ -120,15 +120,21 @@ SOBER = 0.025
 #: What reading and writing return of a connection that we have cut.
 CONNECTION_ABORTED = ConnectionAborted()
 
-_DONE = Failure(CONNECTION_DONE)
+#: Why a connection is lost that was closed.
+DONE = Failure(CONNECTION_DONE)
 
 # Made once, as Twisted does: they have no traceback, and say nothing of whose they are.
 _REASONS: dict[Exception, Failure] = {
     each: Failure(each) for each in (CONNECTION_LOST, CONNECTION_ABORTED)
 }
-_REASONS[CONNECTION_DONE] = _DONE
+_REASONS[CONNECTION_DONE] = DONE
 
 _log = Logger()
+
+
+def reasonFor(lost: Exception) -> Failure:
+    """Give the reason for what reading or writing returned."""
+    return _REASONS.get(lost) or Failure(lost)
 
 
 def broken(stream: Ready) -> None:
@@ -162,7 +168,7 @@ def drain(stream: Drains) -> None:
     try:
         lost = stream.drained()
         if lost is not None:
-            stream.connectionLost(_REASONS.get(lost) or Failure(lost))
+            stream.connectionLost(reasonFor(lost))
     except BaseException:
         broken(stream)
 
@@ -296,7 +302,7 @@ class EpollWatch:
                 if events & _READABLE and wants & _EPOLLIN:
                     lost = stream.doRead()
                     if lost is CONNECTION_DONE:
-                        stream.readConnectionLost(_DONE)
+                        stream.readConnectionLost(DONE)
                         # Mostly that has closed it, and there is nothing to tell the kernel.
                         if watched.get(descriptor) is stream:
                             self._unwant(descriptor, _EPOLLIN)
@@ -308,7 +314,7 @@ class EpollWatch:
                 if lost is None and events & _WRITABLE and wants & _EPOLLOUT:
                     lost = stream.doWrite()
                 if lost is not None:
-                    stream.connectionLost(_REASONS.get(lost) or Failure(lost))
+                    stream.connectionLost(reasonFor(lost))
             except BaseException:
                 broken(stream)
         self._serving = False

@@ -9,7 +9,7 @@ not judged.
 from __future__ import annotations
 
 import re
-from functools import lru_cache
+from functools import lru_cache, partial
 from ipaddress import IPv4Address, IPv6Address
 from struct import Struct
 from typing import Final, NamedTuple
@@ -31,9 +31,10 @@ _IPV6: Final = int(AddressType.IPV6)
 _PACK_IPV4: Final = Struct("!BLH").pack
 _PACK_IPV6: Final = Struct("!B16sH").pack
 
-# What is shown as it is: printable ASCII but for the space, the quote and the backslash.
-_SHOWN: Final = frozenset(range(0x21, 0x7F)) - frozenset(b'"\\')
-_HIDDEN: Final = re.compile(rb'[^!-~]|["\\]').search
+# What is not shown as it is: all but printable ASCII, the space, the quote and the backslash.
+_ESCAPE: Final = partial(
+    re.compile(rb'[^!-~]|["\\]').sub, lambda found: b"\\x%02x" % ord(found[0])
+)
 
 
 @lru_cache(maxsize=4096)  # The same few are written again and again.
@@ -50,9 +51,7 @@ def describe_host(host: Host) -> str:
     if isinstance(host, IPv4Address):
         return _dotted(int(host))
     if isinstance(host, bytes):
-        if not _HIDDEN(host):
-            return host.decode("ascii")
-        return "".join(chr(octet) if octet in _SHOWN else f"\\x{octet:02x}" for octet in host)
+        return _ESCAPE(host).decode("ascii")
     return str(host)
 
 

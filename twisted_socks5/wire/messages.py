@@ -158,8 +158,7 @@ def pack_method_selection(method: int) -> bytes:
 
     @raise LocalProtocolError: the method is no octet.
     """
-    if not 0 <= method <= MAX_OCTET:
-        check_octet(method, "method")
+    check_octet(method, "method")
     return bytes((SOCKS_VERSION, method))
 
 
@@ -231,8 +230,7 @@ def pack_reply(reply: int, bound: Address = UNSPECIFIED) -> bytes:
 
     @raise LocalProtocolError: the code is no octet, or the wire cannot carry the address.
     """
-    if not 0 <= reply <= MAX_OCTET:
-        check_octet(reply, "reply")
+    check_octet(reply, "reply")
     return bytes((SOCKS_VERSION, reply, 0)) + pack_address(bound)
 
 

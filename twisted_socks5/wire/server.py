@@ -256,8 +256,7 @@ class ServerNegotiation(Negotiation[ServerState, ServerStep, ServerEvent]):
             which refuses it.
         @raise LocalProtocolError: the client has not offered it.
         """
-        step = _SELECTIONS.get(method, _SELECT_OTHER)
-        state = self._transitions.get((self.state, step)) or self._after(step)
+        state = self._after(_SELECTIONS.get(method, _SELECT_OTHER))
         octets = pack_method_selection(method)
         if method != _NO_ACCEPTABLE_METHODS and method not in self._offered:
             raise LocalProtocolError(f"the client has not offered {describe_method(method)}")
@@ -322,8 +321,7 @@ class ServerNegotiation(Negotiation[ServerState, ServerStep, ServerEvent]):
             state = self._after(self._reply_step(reply4 is Reply4.GRANTED))
             octets = pack_reply4(reply4, bound)
         else:
-            step = self._reply_step(reply == _SUCCEEDED)
-            state = self._transitions.get((self.state, step)) or self._after(step)
+            state = self._after(self._reply_step(reply == _SUCCEEDED))
             octets = pack_reply(reply, bound)
         self._enter(state)
         return octets
