@@ -37,13 +37,13 @@ from zope.interface import implementer
 from twisted_socks5.addresses import ipAddress
 from twisted_socks5.config import PortChoice
 from twisted_socks5.dialing import HappyEyeballs
-from twisted_socks5.errors import Forbidden, RequestError, ResolutionError
+from twisted_socks5.errors import RequestError, ResolutionError
 from twisted_socks5.failures import mostTelling, replyFor
 from twisted_socks5.interfaces import Access
 from twisted_socks5.relay import Leg
 from twisted_socks5.relay.tcp import tune
 from twisted_socks5.server.bound import Own, named, own, ownTowards, portsFrom
-from twisted_socks5.server.destinations import normalised, permittedAddresses, resolved
+from twisted_socks5.server.destinations import insist, normalised, permittedAddresses, resolved
 from twisted_socks5.server.expected import Expected
 from twisted_socks5.server.listeners import close, listen
 from twisted_socks5.wire import UNSPECIFIED, Address, Reply
@@ -149,9 +149,7 @@ class Bind:
         elif int(host):
             self._listen(permittedAddresses([host], session.rules, access))
         else:
-            verdict = session.rules.judge(access)
-            if not verdict.permitted:
-                raise Forbidden(verdict.reason)
+            insist(session.rules, access)
             self._listen([])
 
     def clientEnded(self) -> None:

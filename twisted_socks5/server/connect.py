@@ -10,10 +10,10 @@ from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from twisted_socks5.addresses import ipAddress, parsed
-from twisted_socks5.errors import DialError, Forbidden, RequestError
+from twisted_socks5.errors import DialError, RequestError
 from twisted_socks5.relay import Leg
 from twisted_socks5.relay.tcp import tune
-from twisted_socks5.server.destinations import normalised, resolved
+from twisted_socks5.server.destinations import insist, normalised, resolved
 from twisted_socks5.server.endings import textOf
 from twisted_socks5.streams import Stream
 from twisted_socks5.wire import UNSPECIFIED, Address, Reply
@@ -100,9 +100,7 @@ class Connect:
                 found = resolved(host, session.server.lookup, rules, access)
                 dialling = found.addCallback(self._dial)
             else:
-                verdict = rules.judge(session.access(self._request, host, host))
-                if not verdict.permitted:
-                    raise Forbidden(verdict.reason)
+                insist(rules, session.access(self._request, host, host))
                 dialling = self._dial([host])
         except RequestError as error:
             session.refuse(error.reply, error.reason)

@@ -51,6 +51,17 @@ def permittedAddresses(
     return permitted
 
 
+def insist(rules: IRules, access: Access) -> None:
+    """
+    Go on only if the rules permit it.
+
+    @raise Forbidden: they don't.
+    """
+    verdict = rules.judge(access)
+    if not verdict.permitted:
+        raise Forbidden(verdict.reason)
+
+
 def resolved(
     name: str, lookup: NameLookup, rules: IRules, access: Access
 ) -> Deferred[list[IPAddress]]:
@@ -62,7 +73,8 @@ def resolved(
     @return: fires with at least one address.  Fails with L{Forbidden} or L{ResolutionError}.
         Cancelling it calls the lookup off.
     """
-    verdict = rules.judge(access)
-    if not verdict.permitted:
-        return fail(Forbidden(verdict.reason))
+    try:
+        insist(rules, access)
+    except Forbidden as error:
+        return fail(error)
     return lookup.lookup(name).addCallback(permittedAddresses, rules, access)

@@ -14,11 +14,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from twisted_socks5.addresses import unmapped
-from twisted_socks5.errors import ConfigurationError, DialError, Forbidden, RequestError
+from twisted_socks5.errors import ConfigurationError, DialError, RequestError
 from twisted_socks5.relay import Leg
 from twisted_socks5.relay.tcp import tune
 from twisted_socks5.server.connect import LegFactory
-from twisted_socks5.server.destinations import normalised, permittedAddresses
+from twisted_socks5.server.destinations import insist, normalised, permittedAddresses
 from twisted_socks5.wire import UNSPECIFIED, Address, Command, Reply
 
 if TYPE_CHECKING:
@@ -61,9 +61,7 @@ def judged(session: SOCKS5ServerProtocol, request: Request | Request4) -> Addres
     if not isinstance(host, str):
         permittedAddresses([host], session.rules, access)
         return Address(host, request.destination.port)
-    verdict = session.rules.judge(access)
-    if not verdict.permitted:
-        raise Forbidden(verdict.reason)
+    insist(session.rules, access)
     return Address(host.encode("ascii"), request.destination.port)
 
 

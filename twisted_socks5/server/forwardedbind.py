@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING
 from twisted_socks5.addresses import unmapped
 from twisted_socks5.errors import Forbidden, RequestError
 from twisted_socks5.server.connect import LegFactory
-from twisted_socks5.server.destinations import normalised
+from twisted_socks5.server.destinations import insist, normalised
 from twisted_socks5.server.forwarded import Forwarded, connected, judged, nameable
 from twisted_socks5.wire import Address, Reply
 from twisted_socks5.wire.constants import SOCKS4_VERSION
@@ -77,9 +77,7 @@ class ForwardedBind(Forwarded):
         host = normalised(request.destination.host)
         if isinstance(host, str) or int(host):
             return judged(session, request)
-        verdict = session.rules.judge(session.access(request, host))
-        if not verdict.permitted:
-            raise Forbidden(verdict.reason)
+        insist(session.rules, session.access(request, host))
         return Address(host, request.destination.port)
 
     def _ask(self, destination: Address, timeout: float) -> Deferred[None]:
